@@ -1,0 +1,40 @@
+# Needs Python 3.11 or newer and make; everything else is installed into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: run test test-full check docs clean
+
+run: $(VENV)/run-installed ## Tune the built-in base on the example episodes and say where the report is
+	$(BIN)/fewtune run examples/episodes.csv
+
+test: check ## Everything that CI runs
+	$(BIN)/python -m pytest -m "not slow"
+
+test-full: check ## With the full counts
+	$(BIN)/python -m pytest
+
+check: $(VENV)/dev-installed ## Lint, format, types, layers, function length
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+	$(BIN)/python dev/check_lengths.py
+
+docs: $(VENV)/dev-installed ## Write the generated parts of docs/ again
+	$(BIN)/python dev/generate_docs.py
+
+# pip reports what it installs; the first time this takes a minute or two.
+$(VENV)/run-installed: pyproject.toml constraints.txt
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[local]"
+	touch $@
+
+$(VENV)/dev-installed: pyproject.toml constraints.txt
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@ $(VENV)/run-installed
+
+clean: ## Remove what was built; runs in FEWTUNE_HOME stay
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache

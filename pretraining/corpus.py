@@ -1,0 +1,79 @@
+"""The books that the built-in base reads, and the eight that it never sees."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+HELD_OUT_LINES = (17, 71, 133, 199, 251, 307, 373, 431)
+"""Line numbers, from 0, of the books that measure bits per byte; none is trained on."""
+
+CURLY_SHARE = 0.1
+"""Share of passages whose straight quotes become typographic ones: modern data has them, the books do not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Book:
+    line: int
+    title: str
+    author: str
+    year: int | str
+    text: str
+
+
+def read_books(path: Path) -> Iterator[Book]:
+    """Stream the books in file order, with line ends normalised to a single newline."""
+    with lzma.open(path, "rt", encoding="utf-8") as lines:
+        for number, line in enumerate(lines):
+            row = json.loads(line)
+            yield Book(
+                line=number,
+                title=row["title"],
+                author=row["author"],
+                year=row["year"],
+                text=normalise(row["text"]),
+            )
+
+
+def normalise(text: str) -> str:
+    """Newlines as newlines, no byte-order marks inside the text, dashes as people type them today."""
+    text = text.replace("\r\n", "\n").replace("\ufeff", "").replace("\u200b", "")
+    return text.replace("--", "—")
+
+
+def is_held_out(book: Book) -> bool:
+    return book.line in HELD_OUT_LINES
+
+
+def with_curly_quotes(text: str, rng: random.Random) -> str:
+    """The same text, in CURLY_SHARE of the calls with typographic quotes and apostrophes."""
+    if rng.random() >= CURLY_SHARE:
+        return text
+    opened = False
+    characters: list[str] = []
+    for character in text:
+        if character == '"':
+            opened = not opened
+            character = "“" if opened else "”"
+        elif character == "'":
+            character = "’"
+        characters.append(character)
+    return "".join(characters)
+
+
+def passages(book: Book, length: int = 4000) -> Iterator[str]:
+    """Cut a book at paragraph ends into passages of about `length` characters."""
+    passage: list[str] = []
+    size = 0
+    for paragraph in book.text.split("\n\n"):
+        passage.append(paragraph)
+        size += len(paragraph)
+        if size >= length:
+            yield "\n\n".join(passage)
+            passage, size = [], 0
+    if passage:
+        yield "\n\n".join(passage)

@@ -1,0 +1,41 @@
+"""Tables of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.table import Table
+
+from fewtune.cli.show import print_json
+from fewtune.store.runs import RunRecord
+
+
+def show_runs(records: Sequence[RunRecord], as_json: bool) -> None:
+    if as_json:
+        listed = [{name: value for name, value in asdict(one).items() if name != "summary"} for one in records]
+        print_json({"schema_version": 1, "runs": listed})
+        return
+    console = Console(highlight=False)
+    if not records:
+        console.print("No runs yet. Begin with: fewtune run DATA")
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("run", "state", "began (UTC)", "verdict"):
+        table.add_column(heading, overflow="fold")
+    for one in records:
+        verdict = str(one.summary["verdict"]) if one.summary else one.error or ""
+        table.add_row(one.id, one.state, one.created_at[:16].replace("T", " "), verdict)
+    console.print(table)
+
+
+def show_unfinished(record: RunRecord, as_json: bool) -> None:
+    if as_json:
+        print_json({"schema_version": 1, **asdict(record)})
+        return
+    console = Console(highlight=False)
+    console.print(f"{record.id}: {record.state}", markup=False)
+    if record.error:
+        console.print(record.error, markup=False)
+    console.print(f"Go on with: fewtune resume {record.id}", markup=False)

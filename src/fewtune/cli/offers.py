@@ -1,0 +1,79 @@
+"""Tables of prices and offers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from fewtune.cli.show import print_json
+from fewtune.cost.estimate import Offer, Range, spoken_duration
+from fewtune.cost.prices import Price
+from fewtune.experiment.estimating import Estimate
+
+
+def show_estimate(found: Estimate, as_json: bool) -> None:
+    if as_json:
+        print_json(_document(found))
+        return
+    console = Console(highlight=False)
+    per_epoch = _tokens(found.tokens.train_per_epoch)
+    console.print(f"{per_epoch} training tokens an epoch, {found.epochs_total} epochs in all.", markup=False)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("where", "model", "dollars", "time", "price read", "source"):
+        table.add_column(heading, overflow="fold")
+    for offer in found.offers:
+        table.add_row(*_cells(offer))
+    console.print(table)
+    console.print("* not verified on the service's own page. Tokens are billed by each service's own count.")
+
+
+def _cells(offer: Offer) -> tuple[str, ...]:
+    seconds = "not told" if offer.seconds is None else _between(offer.seconds, spoken_duration)
+    read = "" if offer.date is None else f"{offer.date}{'' if offer.verified else ' *'}"
+    return offer.service, offer.model or "", _between(offer.usd, _dollars), seconds, read, offer.source
+
+
+def _between(found: Range, spoken: Callable[[float], str]) -> str:
+    low, high = spoken(found.low), spoken(found.high)
+    return low if low == high else f"{low} to {high}"
+
+
+def _dollars(usd: float) -> str:
+    if usd == 0:
+        return "$0"
+    return "under $0.01" if usd < 0.01 else f"${usd:,.2f}"
+
+
+def _tokens(found: Range) -> str:
+    return _between(found, lambda count: f"{count:,.0f}")
+
+
+def _document(found: Estimate) -> dict[str, Any]:
+    """Schema version 1; ranges have `low` and `high`."""
+    offers = [{**asdict(one), "date": str(one.date) if one.date else None} for one in found.offers]
+    return {"schema_version": 1, "epochs": found.epochs_total, "tokens": asdict(found.tokens), "offers": offers}
+
+
+def show_prices(prices: Sequence[Price], as_json: bool) -> None:
+    if as_json:
+        listed = [
+            {**asdict(one), "date": str(one.date), "last_day": str(one.last_day) if one.last_day else None}
+            for one in prices
+        ]
+        print_json({"schema_version": 1, "prices": listed})
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("service", "model", "what", "dollars", "read", "source"):
+        table.add_column(heading, overflow="fold")
+    for one in prices:
+        dollars = _between(Range(low=one.low, high=one.high), lambda usd: f"{usd:g}")
+        table.add_row(
+            one.service, one.model, one.what, dollars, f"{one.date}{'' if one.verified else ' *'}", one.source
+        )
+    console = Console(highlight=False)
+    console.print(table)
+    console.print("Dollars for a million tokens, hosting for an hour. * not verified on the service's own page.")

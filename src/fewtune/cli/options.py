@@ -1,0 +1,37 @@
+"""Options that several commands share, each with its help in one place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Data = Annotated[str, typer.Argument(help="CSV or JSONL file of prompts and completions.")]
+RunName = Annotated[str, typer.Argument(help="Id of a run, the beginning of one, its folder, or `last`.")]
+Base = Annotated[str | None, typer.Option("--base", help="`pocket` (built in), a model folder, or a hub id.")]
+ProviderName = Annotated[str | None, typer.Option("--provider", help="Where to train: local, openai.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder for the run; default: below FEWTUNE_HOME.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of split, order, weights and sampling.", min=0)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+Epochs = Annotated[str | None, typer.Option("--epochs", help="Passes over the data, as in 1,2,4.")]
+BatchSize = Annotated[str | None, typer.Option("--batch-size", help="Examples a step, as in 2,8.")]
+LearningRate = Annotated[
+    str | None, typer.Option("--learning-rate", help="As in 3e-4,1e-3; default: around the base's prior.")
+]
+Rank = Annotated[int, typer.Option("--rank", help="Rank of the adapter.", min=1)]
+PromptLossWeight = Annotated[
+    float, typer.Option("--prompt-loss-weight", help="Loss weight of a prompt token.", min=0.0, max=1.0)
+]
+PromptColumn = Annotated[str | None, typer.Option("--prompt-column", help="Column that holds what is given.")]
+CompletionColumn = Annotated[str | None, typer.Option("--completion-column", help="Column that holds what is wanted.")]
+NoRepair = Annotated[
+    list[str] | None, typer.Option("--no-repair", help="Code of a finding to leave as it is; may be repeated.")
+]
+Valid = Annotated[float | None, typer.Option("--valid", help="Validation rows: a share below 1, or a number.")]
+Test = Annotated[float | None, typer.Option("--test", help="Test rows: a share below 1, or a number.")]
+BudgetMinutes = Annotated[
+    float | None, typer.Option("--budget-minutes", help="Train at most so long; above 10 minutes it must be given.")
+]
+BudgetUsd = Annotated[float | None, typer.Option("--budget-usd", help="Spend at most so much on a hosted service.")]

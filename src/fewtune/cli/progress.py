@@ -1,0 +1,111 @@
+"""A run's progress on stderr: a display that moves in a terminal, one line each ten seconds elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from fewtune.cost.estimate import spoken_duration
+from fewtune.experiment import progress as told
+from fewtune.experiment.progress import Watch, unwatched
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+@contextmanager
+def watching(quiet: bool) -> Generator[Watch, None, None]:
+    """A watcher that shows a run as it goes, for the length of the block."""
+    console = Console(stderr=True, highlight=False)
+    if quiet:
+        yield unwatched
+    elif console.is_terminal:
+        bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[detail]}", style="dim"),
+            console=console,
+            transient=False,
+        )
+        with bar:
+            yield _Bars(progress=bar).show
+    else:
+        yield _Lines(console=console).show
+
+
+@dataclass(kw_only=True)
+class _Bars:
+    """One bar a stage; the bar of training tells trial, epoch, loss, speed and time left."""
+
+    progress: Progress
+    task: TaskID | None = None
+    system: str = ""
+
+    def show(self, event: told.Progress) -> None:
+        match event:
+            case told.Stage():
+                self._begin(event.text)
+            case told.Note():
+                self.progress.console.print(event.text, style="dim", markup=False)
+            case told.Training():
+                self._update(event.done, training_line(event))
+            case told.Answering():
+                if event.system != self.system:
+                    self.system = event.system
+                    self._begin(f"Answering: {event.system}")
+                self._update(event.done / event.of, f"{event.done} of {event.of}")
+
+    def _begin(self, text: str) -> None:
+        if self.task is not None:
+            self.progress.update(self.task, completed=1.0, detail="")
+        self.task = self.progress.add_task(text, total=1.0, detail="")
+
+    def _update(self, done: float, detail: str) -> None:
+        if self.task is not None:
+            self.progress.update(self.task, completed=done, detail=detail)
+
+
+@dataclass(kw_only=True)
+class _Lines:
+    """For logs and pipes."""
+
+    console: Console
+    last: float = field(default_factory=time.monotonic)
+
+    def show(self, event: told.Progress) -> None:
+        match event:
+            case told.Stage() | told.Note():
+                self._print(event.text)
+            case told.Training():
+                self._now_and_then(f"  {event.done:4.0%}  {training_line(event)}")
+            case told.Answering():
+                self._now_and_then(f"  {event.system}: {event.done} of {event.of}")
+
+    def _now_and_then(self, text: str) -> None:
+        if time.monotonic() - self.last >= _SECONDS_BETWEEN_LINES:
+            self.last = time.monotonic()
+            self._print(text)
+
+    def _print(self, text: str) -> None:
+        self.console.print(text, markup=False, soft_wrap=True)
+
+
+def training_line(event: told.Training) -> str:
+    """`t2 rate 0.002, batch 4 · epoch 1.5/4 · loss 3.91 · valid 3.85 · 1,900 tokens/s · 40 s left`."""
+    parts = [f"{event.trial} {event.label}", f"epoch {event.epoch:.1f}/{event.epochs}"]
+    if event.loss is not None:
+        parts.append(f"loss {event.loss:.2f}")
+    if event.valid_loss is not None:
+        parts.append(f"valid {event.valid_loss:.3f}")
+    if event.tokens_per_second:
+        parts.append(f"{event.tokens_per_second:,.0f} tokens/s")
+    if event.seconds_left is not None:
+        parts.append(f"{spoken_duration(event.seconds_left)} left")
+    return " · ".join(parts)

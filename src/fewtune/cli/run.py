@@ -1,0 +1,75 @@
+"""run, train, sweep, resume: everything that trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import typer
+
+from fewtune.cli import options
+
+_HELP = {
+    "run": "Check and split the data, train, choose, compare with a good prompt, and write the report.",
+    "sweep": "Train every combination of the given values and name the best; the base is not compared.",
+    "train": "Train one plan, with a short cooldown at its end.",
+}
+
+
+def register(app: typer.Typer) -> None:
+    for name, text in _HELP.items():
+        app.command(name, help=text)(_training_command(name))
+    app.command()(resume)
+
+
+def _training_command(name: str) -> Callable[..., None]:
+    """run, sweep and train take the same options and differ in what they do with them."""
+
+    def command(
+        context: typer.Context,
+        data: options.Data,
+        base: options.Base = None,
+        provider: options.ProviderName = None,
+        out: options.Out = None,
+        seed: options.Seed = None,
+        epochs: options.Epochs = None,
+        batch_size: options.BatchSize = None,
+        learning_rate: options.LearningRate = None,
+        rank: options.Rank = 8,
+        prompt_loss_weight: options.PromptLossWeight = 0.0,
+        prompt_column: options.PromptColumn = None,
+        completion_column: options.CompletionColumn = None,
+        no_repair: options.NoRepair = None,
+        valid: options.Valid = None,
+        test: options.Test = None,
+        budget_minutes: options.BudgetMinutes = None,
+        budget_usd: options.BudgetUsd = None,
+        json: options.Json = False,
+        quiet: options.Quiet = False,
+    ) -> None:
+        import fewtune
+        from fewtune.cli.progress import watching
+        from fewtune.cli.show import show_summary
+
+        given = {key: value for key, value in context.params.items() if key not in ("json", "quiet")}
+        with watching(quiet) as watch:
+            done = getattr(fewtune, name)(**given, watch=watch)
+        show_summary(done.summary, json)
+
+    return command
+
+
+def resume(
+    name: options.RunName,
+    budget_minutes: options.BudgetMinutes = None,
+    budget_usd: options.BudgetUsd = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Go on with a run that was stopped or killed."""
+    import fewtune
+    from fewtune.cli.progress import watching
+    from fewtune.cli.show import show_summary
+
+    with watching(quiet) as watch:
+        done = fewtune.resume(name, budget_minutes=budget_minutes, budget_usd=budget_usd, watch=watch)
+    show_summary(done.summary, json)

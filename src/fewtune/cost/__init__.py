@@ -1,0 +1,1 @@
+"""What it takes, in tokens, time and money."""

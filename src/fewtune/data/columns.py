@@ -1,0 +1,99 @@
+"""Which column is the prompt and which the completion."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from rapidfuzz import process
+
+from fewtune.errors import DataError, UsageError
+
+PROMPT_NAMES = ("prompt", "input", "instruction", "message", "query", "question", "text", "title")
+COMPLETION_NAMES = (
+    "completion",
+    "answer",
+    "category",
+    "intent",
+    "label",
+    "output",
+    "reply",
+    "response",
+    "summary",
+    "synopsis",
+    "target",
+)
+"""Recognised whatever their case; the first name of each list wins over the others."""
+
+_ADVICE = "Name the two with --prompt-column and --completion-column."
+_CLOSE_ENOUGH = 60
+"""Of 100, in rapidfuzz's ratio, to be proposed for a name that was not found."""
+_MOST_NAMES = 20
+
+
+def choose_columns(
+    columns: Sequence[str], *, prompt: str | None, completion: str | None, where: str
+) -> tuple[str, str]:
+    """The prompt's and the completion's column: as named, otherwise by their usual names.
+
+    Raises DataError, at `where`, for a name that is not there and where the usual names leave a doubt;
+    UsageError when one column is named for both.
+    """
+    asked_prompt = None if prompt is None else _named(columns, prompt, where)
+    asked_completion = None if completion is None else _named(columns, completion, where)
+    if asked_prompt is not None and asked_prompt == asked_completion:
+        raise UsageError(f"The column {asked_prompt!r} cannot be both the prompt and the completion.", fix=_ADVICE)
+    chosen_prompt = asked_prompt or _usual("prompt", PROMPT_NAMES, columns, {asked_completion}, where)
+    chosen_completion = asked_completion or _usual("completion", COMPLETION_NAMES, columns, {chosen_prompt}, where)
+    return chosen_prompt, chosen_completion
+
+
+def listed(names: Collection[str]) -> str:
+    """The names, quoted, cut after twenty; the word `none` where there are none."""
+    if not names:
+        return "none"
+    shown = ", ".join(repr(name) for name in list(names)[:_MOST_NAMES])
+    return shown + (f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else "")
+
+
+def nearest(name: str, names: Collection[str]) -> str:
+    """The start of an advice: 'Did you mean ...? ', or nothing where no name comes near."""
+    found = process.extractOne(name, names, processor=_folded, score_cutoff=_CLOSE_ENOUGH)
+    return f"Did you mean {found[0]!r}? " if found else ""
+
+
+def _named(columns: Sequence[str], name: str, where: str) -> str:
+    alike = [column for column in columns if column == name]
+    alike = alike or [column for column in columns if _folded(column) == _folded(name)]
+    if len(alike) == 1:
+        return alike[0]
+    raise DataError(
+        f"There is no single column {name!r}; there are {listed(columns)}.",
+        where=where,
+        fix=f"{nearest(name, columns)}{_ADVICE}",
+    )
+
+
+def _usual(role: str, names: Sequence[str], columns: Sequence[str], taken: set[str | None], where: str) -> str:
+    free = [column for column in columns if column not in taken]
+    namesakes = [column for column in free if _folded(column) == names[0]]
+    alike = namesakes or [column for column in free if _folded(column) in names]
+    if len(alike) == 1:
+        return alike[0]
+    if alike:
+        raise DataError(f"Several columns could be the {role}: {listed(alike)}.", where=where, fix=_ADVICE)
+    raise DataError(
+        f"No column is recognised as the {role}; there are {listed(columns)}.", where=where, fix=_remedy(columns)
+    )
+
+
+def _remedy(columns: Sequence[str]) -> str:
+    if any(_folded(column) == "messages" for column in columns):
+        return "Chat rows cannot be read yet: give each row a 'prompt' and a 'completion' in place of 'messages'."
+    for separator, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if len(columns) == 1 and separator in columns[0]:
+            return f"The columns seem to be separated by {name}: save the file with commas."
+    return f"{_ADVICE} The first line of a CSV file must be the names."
+
+
+def _folded(name: str) -> str:
+    return name.strip().casefold()

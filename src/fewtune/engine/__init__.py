@@ -1,0 +1,1 @@
+"""Tuning and sampling with torch; nothing outside this package imports it."""

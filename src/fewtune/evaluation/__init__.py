@@ -1,0 +1,1 @@
+"""How good the answers are, and whether a difference can be told from noise."""

@@ -1,0 +1,129 @@
+"""What was prepared and what was estimated as fragments of HTML, for the cell of a notebook.
+
+They bring no colours and no letters, which are the notebook's own; every text of the user is escaped.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+from fewtune.cost.estimate import Offer, Range, spoken_duration
+from fewtune.data.check import Finding
+from fewtune.report.words import count, counted, heading, printable
+
+if TYPE_CHECKING:
+    from fewtune.experiment.estimating import Estimate
+    from fewtune.experiment.preparation import Prepared
+
+_SHOWN_LINES = 6
+_SHOWN_OFFERS = 5
+_DONE = {"drop": "dropped", "strip": "stripped", "relabel": "relabelled"}
+
+
+def prepared_html(prepared: Prepared) -> str:
+    """Findings with what was done about them, what became of the rows, and the three parts."""
+    findings = _table(("finding", "rows", "what", "repair"), (_finding(prepared, one) for one in prepared.findings))
+    nothing = f"<p>{count(len(prepared.dataset.examples))} rows were checked and nothing was found.</p>"
+    parts = (("train", "fitted on"), ("valid", "chosen with"), ("test", "judged by"))
+    rows = ((_bold(name), _right(count(len(getattr(prepared.split, name)))), _text(use)) for name, use in parts)
+    return (
+        f"<p>{_bold(prepared.dataset.path.name)}: {_text(rows_sum(prepared))}</p>"
+        f"{findings if prepared.findings else nothing}{_table(('part', 'rows', 'use'), rows)}"
+    )
+
+
+def rows_sum(prepared: Prepared) -> str:
+    """`180 rows read = 175 kept + 4 dropped (duplicate row) + 1 dropped (empty completion)`."""
+    dropped = prepared.repaired.dropped.items()
+    read, kept = counted(len(prepared.dataset.examples), "row"), count(len(prepared.kept))
+    return " + ".join(
+        [f"{read} read = {kept} kept", *(f"{count(rows)} dropped ({heading(code)})" for code, rows in dropped)]
+    )
+
+
+def _finding(prepared: Prepared, finding: Finding) -> tuple[str, ...]:
+    lines = {example.row: example.source.line for example in prepared.dataset.examples}
+    places = ", ".join(str(lines[row]) for row in finding.rows[:_SHOWN_LINES])
+    more = ", …" if len(finding.rows) > _SHOWN_LINES else ""
+    where = f" Line{'s' if len(finding.rows) > 1 else ''} {places}{more}." if finding.rows else ""
+    done = Counter(change.code for change in prepared.changes)[finding.code]
+    repair = f"{count(done)} {_DONE[finding.repair]}" if finding.repair and done else "none"
+    return (
+        _bold(heading(finding.code)),
+        _right(count(len(finding.rows)) if finding.rows else ""),
+        _text(f"{finding.sentence}{where}"),
+        _text(repair),
+    )
+
+
+def estimate_html(found: Estimate) -> str:
+    """Tokens, and each place to train with dollars, time and where the price comes from; the dearer ones folded."""
+    headings = ("where", "model", "dollars", "time", "price read", "source")
+    first, rest = found.offers[:_SHOWN_OFFERS], found.offers[_SHOWN_OFFERS:]
+    folded = f"<details><summary>{count(len(rest))} more</summary>{_table(headings, map(_offer, rest))}</details>"
+    tokens = between(found.tokens.train_per_epoch, lambda number: count(round(number)))
+    return (
+        f"<p>{_text(tokens)} training tokens an epoch, {counted(found.epochs_total, 'epoch')} in all.</p>"
+        f"{_table(headings, map(_offer, first))}{folded if rest else ''}"
+        "<p><small>* not verified on the service's own page. Services bill by their own count of tokens, "
+        "and serving a tuned model costs extra.</small></p>"
+    )
+
+
+def _offer(offer: Offer) -> tuple[str, ...]:
+    time = "not told" if offer.seconds is None else between(offer.seconds, spoken_duration)
+    read = "" if offer.date is None else f"{offer.date}{'' if offer.verified else ' *'}"
+    return (
+        _bold(offer.service),
+        _text(offer.model or ""),
+        _text(between(offer.usd, dollars)),
+        _text(time),
+        _text(read),
+        _source(offer.source),
+    )
+
+
+def between(found: Range, spoken: Callable[[float], str]) -> str:
+    """`low to high`, or the one where they are spoken alike."""
+    low, high = spoken(found.low), spoken(found.high)
+    return low if low == high else f"{low} to {high}"
+
+
+def dollars(usd: float) -> str:
+    if usd == 0:
+        return "$0"
+    return "under $0.01" if usd < 0.01 else f"${usd:,.2f}"
+
+
+def _source(source: str) -> str:
+    """An address becomes a link under the name of its site."""
+    if not source.startswith("https://"):
+        return _text(source)
+    site = source.removeprefix("https://").partition("/")[0]
+    return f'<a href="{escape(source)}" rel="noreferrer">{_text(site)}</a>'
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Of cells that are HTML already."""
+    head = "".join(_cell("th", name) for name in headings)
+    body = "".join(f"<tr>{''.join(_cell('td', cell) for cell in row)}</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(kind: str, content: str) -> str:
+    return f'<{kind} style="text-align: left; vertical-align: top">{content}</{kind}>'
+
+
+def _right(text: str) -> str:
+    return f'<div style="text-align: right">{_text(text)}</div>'
+
+
+def _bold(text: str) -> str:
+    return f"<strong>{_text(text)}</strong>"
+
+
+def _text(text: str) -> str:
+    return escape(printable(text))

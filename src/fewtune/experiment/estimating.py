@@ -1,0 +1,106 @@
+"""What a sweep will take, here and elsewhere, before anything is spent."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fewtune.cost import prices
+from fewtune.cost.estimate import MachineSpeed, Offer, Range, Tokens, approximate_tokens, estimate, spoken_duration
+from fewtune.errors import BudgetError
+from fewtune.experiment.display import estimate_html
+from fewtune.experiment.preparation import Prepared
+from fewtune.schedule.branches import Trunk
+from fewtune.types import Example, Plan
+
+FREE_MINUTES = 10.0
+"""A sweep that is estimated to take longer asks for `--budget-minutes` first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Tokens of a sweep and what they cost where."""
+
+    epochs_total: int
+    tokens: Tokens
+    offers: tuple[Offer, ...]
+    """This machine first, if it is known how fast it is; then services, cheapest first."""
+
+    @property
+    def here(self) -> Offer | None:
+        return next((offer for offer in self.offers if offer.date is None), None)
+
+    def _repr_html_(self) -> str:
+        return estimate_html(self)
+
+
+def estimate_sweep(prepared: Prepared, trunks: Sequence[Trunk], base: str, today: datetime.date) -> Estimate:
+    """Price the sweep everywhere; the speed of this machine is measured where torch is installed."""
+    epochs = sum(trunk.plan.epochs for trunk in trunks)
+    tokens = Tokens(
+        train_per_epoch=_count(prepared, prepared.split.train), valid=_count(prepared, prepared.split.valid)
+    )
+    speed = _speed(prepared, base, trunks[0].plan)
+    offers = estimate(
+        tokens,
+        epochs_total=epochs,
+        validations=epochs,
+        prices=prices.available(prices.load(), today),
+        machine=speed,
+    )
+    return Estimate(epochs_total=epochs, tokens=tokens, offers=offers)
+
+
+def _count(prepared: Prepared, examples: Sequence[Example]) -> Range:
+    counted = prepared.tokens(examples)
+    if counted is not None:
+        return Range.exactly(counted[0])
+    total = Range.exactly(0)
+    for example in examples:
+        total += approximate_tokens(example.prompt + example.completion)
+    return total
+
+
+def _speed(prepared: Prepared, base: str, plan: Plan) -> MachineSpeed | None:
+    """Two real steps on the first training rows; None without torch, or for a base that is not here."""
+    if prepared.encoder is None:
+        return None
+    try:
+        from fewtune.engine import base_model, speed
+    except ImportError:
+        return None
+    encoded = [prepared.encoder.example(example) for example in prepared.split.train]
+    rate = speed.tokens_per_second(base_model.load(base), encoded, plan)
+    return MachineSpeed(tokens_per_second=rate, basis="measured on two training steps just now")
+
+
+def check_minutes(found: Estimate, budget_minutes: float | None) -> None:
+    """Raises BudgetError where this machine would take longer than was allowed."""
+    here = found.here
+    if here is None or here.seconds is None:
+        return
+    allowed = FREE_MINUTES if budget_minutes is None else budget_minutes
+    minutes = here.seconds.high / 60
+    if minutes > allowed:
+        limit = "the budget is" if budget_minutes is not None else "without being asked it takes at most"
+        raise BudgetError(
+            f"Training would take up to {spoken_duration(here.seconds.high)} on this machine; "
+            f"{limit} {spoken_duration(60 * allowed)}.",
+            fix=f"Allow it with --budget-minutes {round(minutes + 1)}, or try fewer values, epochs or rows.",
+        )
+
+
+def check_dollars(found: Estimate, provider: str, base: str, budget_usd: float | None) -> None:
+    """Raises BudgetError unless the user allowed at least the upper end of what the service would bill."""
+    offers = [offer for offer in found.offers if offer.service.lower() == provider and offer.model in (base, None)]
+    most = max((offer.usd.high for offer in offers), default=None)
+    if budget_usd is None:
+        told = f"about ${most:.2f}" if most is not None else f"an unknown amount ({base} is not in the price table)"
+        fix = f"Allow it with --budget-usd {most:.2f}." if most is not None else "Set a limit with --budget-usd."
+        raise BudgetError(f"Training on {provider} would cost up to {told}; nothing was sent.", fix=fix)
+    if most is not None and most > budget_usd:
+        raise BudgetError(
+            f"Training on {provider} could cost ${most:.2f}; the budget is ${budget_usd:.2f}.",
+            fix=f"Allow it with --budget-usd {most:.2f}, or try fewer values or epochs.",
+        )

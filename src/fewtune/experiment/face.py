@@ -1,0 +1,273 @@
+"""The Python face: what a notebook, a script and the command line call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TypedDict, TypeVar, Unpack, cast
+
+from fewtune import settings as configuration
+from fewtune.errors import UsageError
+from fewtune.experiment import run as runner
+from fewtune.experiment.estimating import Estimate
+from fewtune.experiment.judgement import TEMPERATURES
+from fewtune.experiment.preparation import Prepared, prepare_rows
+from fewtune.experiment.progress import Watch, unwatched
+from fewtune.experiment.settings import RunSettings
+from fewtune.providers.contract import BASE, Chunk, Provider, Request
+from fewtune.report import html
+from fewtune.report.notebook import summary_html
+from fewtune.report.summary import Summary, TrialLine
+from fewtune.schedule.branches import trunks
+from fewtune.search.space import parse_list
+from fewtune.store.runs import RunRecord, Runs
+
+Number = TypeVar("Number", int, float)
+Numbers = str | Number | Sequence[Number] | None
+
+_TRAIN_EPOCHS = (4,)
+_TRAIN_COOLDOWN = 0.1
+
+
+class Options(TypedDict, total=False):
+    """What `run`, `sweep`, `train`, `prepare` and `estimate` take besides the data; all may be left out or None."""
+
+    base: str | None
+    """`pocket`, a model folder, or a hub id; on a hosted service its model's name."""
+    provider: str | None
+    """`local`, `openai`, or `fake`, which only pretends."""
+    seed: int | None
+    epochs: str | int | Sequence[int] | None
+    """One value, several, or text as on the command line: 4, (1, 2, 4) or "1,2,4"."""
+    batch_size: str | int | Sequence[int] | None
+    learning_rate: str | float | Sequence[float] | None
+    rank: int | None
+    prompt_loss_weight: float | None
+    prompt_column: str | None
+    completion_column: str | None
+    no_repair: Sequence[str] | None
+    """Codes of findings to leave as they are."""
+    valid: float | None
+    """Validation rows: a share below 1, or a number."""
+    test: float | None
+
+
+class RunOptions(Options, total=False):
+    """What `run`, `sweep` and `train` take besides."""
+
+    out: str | Path | None
+    """Folder for the run."""
+    budget_minutes: float | None
+    budget_usd: float | None
+    watch: Watch
+    """Called with every piece of progress."""
+
+
+class Run:
+    """A finished run: its summary, its report and its model."""
+
+    def __init__(self, record: RunRecord) -> None:
+        if record.summary is None:
+            raise UsageError(
+                f"The run {record.id} is {record.state}, not finished.", fix=f"Go on with: fewtune resume {record.id}"
+            )
+        self._record = record
+        self.summary = Summary.from_json(record.summary)
+
+    @property
+    def id(self) -> str:
+        return self._record.id
+
+    @property
+    def best(self) -> TrialLine:
+        """The chosen plan, with what was measured of it."""
+        return next(trial for trial in self.summary.trials if trial.id == self.summary.chosen)
+
+    @property
+    def report_path(self) -> Path:
+        return Path(self.summary.files["report"])
+
+    def generate(
+        self, prompt: str, *, max_tokens: int = 256, temperature: float | None = None, seed: int = 0, tuned: bool = True
+    ) -> str:
+        """The answer to one prompt; `tuned=False` asks the bare base.
+
+        Temperature 0 is the most likely text; None is what the run was judged with.
+        """
+        return "".join(self.stream(prompt, max_tokens=max_tokens, temperature=temperature, seed=seed, tuned=tuned))
+
+    def stream(
+        self, prompt: str, *, max_tokens: int = 256, temperature: float | None = None, seed: int = 0, tuned: bool = True
+    ) -> Iterator[str]:
+        """The same answer in pieces, as they are written."""
+        if not prompt.strip():
+            raise UsageError("The prompt is empty.", fix="Give some text.")
+        if temperature is None:
+            temperature = TEMPERATURES[self.summary.data.task]
+        request = Request(id=0, prompt=prompt, max_tokens=max_tokens, temperature=temperature, seed=seed)
+        for reply in self._provider.sample(self._model if tuned else BASE, [request]):
+            if isinstance(reply, Chunk):
+                yield reply.text
+
+    def write_report(self) -> Path:
+        """Write the report again, from what is stored."""
+        html.write(self.summary, self.report_path)
+        return self.report_path
+
+    @cached_property
+    def _provider(self) -> Provider:
+        from fewtune import providers
+        from fewtune.providers.contract import Workspace
+
+        folder = Path(self._record.folder) / "trials"
+        return providers.connect(self.summary.provider, Workspace(base=self.summary.base, examples={}, folder=folder))
+
+    @property
+    def _model(self) -> str:
+        store = _store()
+        best = self.best
+        models = {(one.trial_id, one.epoch): one.model for one in store.checkpoints(self.id)}
+        return models[best.trunk, best.plan["epochs"]]
+
+    def __repr__(self) -> str:
+        return f"Run({self.id!r}: {self.summary.verdict})"
+
+    def _repr_html_(self) -> str:
+        return summary_html(self.summary)
+
+
+def run(data: str | Path, **options: Unpack[RunOptions]) -> Run:
+    """Check and split the data, train, choose, judge against base and few-shot prompt, write the report.
+
+    The options are those of `RunOptions`. Raises FewtuneError; after an interruption the same call goes on
+    where it was.
+    """
+    return _execute(str(data), options, evaluate=True)
+
+
+def sweep(data: str | Path, **options: Unpack[RunOptions]) -> Run:
+    """Train every combination of epochs, batch_size and learning_rate; takes the options of `run`."""
+    return _execute(str(data), options, evaluate=False)
+
+
+def train(data: str | Path, **options: Unpack[RunOptions]) -> Run:
+    """Train one plan, its rate falling over the last tenth of the steps; takes the options of `run`."""
+    epochs = options.get("epochs") or _TRAIN_EPOCHS
+    return _execute(str(data), {**options, "epochs": epochs}, evaluate=False, single=True)
+
+
+def resume(
+    name: str, *, budget_minutes: float | None = None, budget_usd: float | None = None, watch: Watch = unwatched
+) -> Run:
+    """Go on with a run that was stopped or killed; a finished one is only opened.
+
+    Raises DataError when its data has changed since.
+    """
+    record = find_run(name)
+    done = runner.execute(
+        runner.rerun(record),
+        home=configuration.load().home,
+        out=Path(record.folder),
+        budget=runner.Budget(minutes=budget_minutes, usd=budget_usd),
+        watch=watch,
+    )
+    return open_run(done.id)
+
+
+def prepare(data: str | Path, **options: Unpack[Options]) -> Prepared:
+    """Read, check, repair and split; nothing is written until `.write(folder)`."""
+    return prepare_rows(_settings(str(data), options))
+
+
+def estimate(data: str | Path, **options: Unpack[Options]) -> Estimate:
+    """Tokens, dollars and time of the run that the same options would make; nothing is trained or sent."""
+    settings = _settings(str(data), options)
+    prepared = prepare_rows(settings)
+    plans = runner.plan_grid(settings, len(prepared.split.train))
+    return runner.estimate(settings, prepared, trunks(plans))
+
+
+def open_run(name: str) -> Run:
+    """A finished run by id, by the beginning of one, by folder, or `last`."""
+    return Run(find_run(name))
+
+
+def find_run(name: str) -> RunRecord:
+    """What the store holds of a run, finished or not; raises UsageError when there is none."""
+    return _store().find(name)
+
+
+def runs() -> list[RunRecord]:
+    """Every run in the store, the newest first."""
+    return _store().all()
+
+
+def _store() -> Runs:
+    return Runs(configuration.load().home)
+
+
+def _execute(data: str, options: RunOptions, *, evaluate: bool, single: bool = False) -> Run:
+    out = options.get("out")
+    common = {name: value for name, value in options.items() if name in Options.__annotations__}
+    unknown = set(options) - set(RunOptions.__annotations__)
+    if unknown:
+        raise UsageError(f"There is no option {min(unknown)!r}.", fix="See the docstring of fewtune.run.")
+    settings = replace(_settings(data, cast(Options, common)), evaluate=evaluate)
+    if single:
+        settings = replace(settings, cooldown=_TRAIN_COOLDOWN, learning_rates=_single_rate(settings))
+    done = runner.execute(
+        settings,
+        home=configuration.load().home,
+        out=Path(out) if out else None,
+        budget=runner.Budget(minutes=options.get("budget_minutes"), usd=options.get("budget_usd")),
+        watch=options.get("watch", unwatched),
+    )
+    return open_run(done.id)
+
+
+def _single_rate(settings: RunSettings) -> tuple[float, ...]:
+    """Of the default rates the middle one, which is the prior."""
+    rates = settings.learning_rates or tuple(sorted(runner.default_rates(settings)))
+    return (rates[len(rates) // 2],) if not settings.learning_rates else rates
+
+
+def _settings(data: str, options: Options) -> RunSettings:
+    common = configuration.load(base=options.get("base"), provider=options.get("provider"), seed=options.get("seed"))
+    default = RunSettings(data=data)
+    weight = options.get("prompt_loss_weight")
+    return RunSettings(
+        data=str(Path(data)),
+        base=common.base,
+        provider=common.provider,
+        seed=common.seed,
+        epochs=_numbers("--epochs", options.get("epochs"), int) or default.epochs,
+        batch_sizes=_numbers("--batch-size", options.get("batch_size"), int) or default.batch_sizes,
+        learning_rates=_numbers("--learning-rate", options.get("learning_rate"), float),
+        rank=options.get("rank") or default.rank,
+        prompt_loss_weight=default.prompt_loss_weight if weight is None else weight,
+        prompt_column=options.get("prompt_column"),
+        completion_column=options.get("completion_column"),
+        refused_repairs=tuple(options.get("no_repair") or ()),
+        valid=_size(options.get("valid")),
+        test=_size(options.get("test")),
+    )
+
+
+def _numbers(option: str, given: Numbers[Number], kind: type[Number]) -> tuple[Number, ...]:
+    if given is None:
+        return ()
+    if isinstance(given, str):
+        return parse_list(option, given, kind)
+    values = [given] if isinstance(given, int | float) else list(given)
+    return parse_list(option, ",".join(map(str, values)), kind)
+
+
+def _size(given: float | None) -> float | int | None:
+    """A share below 1 stays one; a whole number counts rows."""
+    if given is None or given < 1:
+        return given
+    if given != int(given):
+        raise UsageError(f"{given:g} is neither a share below 1 nor a number of rows.")
+    return int(given)

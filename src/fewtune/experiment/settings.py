@@ -1,0 +1,56 @@
+"""All that decides what a run does; two runs with equal settings and equal data are the same run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    data: str
+    """Path of the data file."""
+    base: str = "pocket"
+    provider: str = "local"
+    seed: int = 0
+    """Seed of split, order, initial weights, few-shot examples and sampling."""
+    epochs: tuple[int, ...] = (1, 2, 4)
+    batch_sizes: tuple[int, ...] = (4,)
+    learning_rates: tuple[float, ...] = ()
+    """Empty: around the base's prior."""
+    rank: int = 8
+    prompt_loss_weight: float = 0.0
+    cooldown: float = 0.0
+    valid: float | int | None = None
+    """Share or number of validation rows; None leaves it to the size of the data."""
+    test: float | int | None = None
+    prompt_column: str | None = None
+    completion_column: str | None = None
+    refused_repairs: tuple[str, ...] = ()
+    """Codes of findings that are left as they are."""
+    evaluate: bool = True
+    """Judge base, few-shot prompt and tuned model on the test rows."""
+    shots: int = 3
+    """Worked examples in the few-shot prompt; fewer where the context is short."""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> RunSettings:
+        """Read back what `to_json` wrote; raises ValueError for anything else."""
+        # A stored document is an edge like any other, so it is validated there, and only there.
+        from pydantic import TypeAdapter
+
+        return TypeAdapter(cls).validate_python(values)
+
+    def run_id(self, data_sha256: str) -> str:
+        """Readable name and a digest of settings and data: the same command finds its run again."""
+        told = {name: value for name, value in self.to_json().items() if name != "data"}
+        digest = hashlib.sha256(json.dumps([told, data_sha256], sort_keys=True).encode()).hexdigest()
+        stem = "".join(c if c.isalnum() else "-" for c in Path(self.data).stem.lower()).strip("-")
+        return f"{stem[:40] or 'run'}-{digest[:8]}"

@@ -1,0 +1,59 @@
+"""Somewhere that trains and samples: by name, imported only when it is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from fewtune.errors import UsageError
+from fewtune.providers.contract import Provider, Workspace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What must be known of a provider before it is connected."""
+
+    factory: str
+    local_base: bool
+    """The base is a model folder on this machine, so its tokenizer and width are at hand."""
+    bills: bool = False
+    """Training costs money, so it needs a budget in dollars."""
+    access: str | None = None
+    """A function that raises ProviderError where the user may not use it; called before anything is read."""
+
+
+KINDS = {
+    "local": Kind(factory="fewtune.providers.local:LocalProvider", local_base=True),
+    "openai": Kind(
+        factory="fewtune.providers.openai_compatible:OpenAIProvider",
+        local_base=False,
+        bills=True,
+        access="fewtune.providers.openai_compatible:check_access",
+    ),
+    "fake": Kind(factory="fewtune.providers.fake:FakeProvider", local_base=False),
+}
+
+
+def kind(name: str) -> Kind:
+    """Raises UsageError, naming those that exist, for a name that does not."""
+    if name not in KINDS:
+        raise UsageError(f"There is no provider {name!r}.", fix=f"Choose one of: {', '.join(KINDS)}.")
+    return KINDS[name]
+
+
+def check_access(name: str) -> None:
+    """Raises ProviderError where a key is missing."""
+    access = kind(name).access
+    if access:
+        _load(access)()
+
+
+def connect(name: str, workspace: Workspace) -> Provider:
+    """Open the provider of that name on a workspace."""
+    return _load(kind(name).factory)(workspace)
+
+
+def _load(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)

@@ -1,0 +1,267 @@
+"""Trains nothing, at once and for free: losses by formula, answers by the most similar training prompt.
+
+Everything follows from the trials and the rows alone, so two runs agree in every digit. A trial's `work`
+grows with its steps and its learning rate; the training loss falls with it, and the validation loss turns up
+again when there was too much of it, so that a sweep has an optimum and overfitting can be seen.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+from itertools import islice
+from typing import Any
+
+from rapidfuzz import fuzz
+
+from fewtune.errors import UsageError
+from fewtune.providers.contract import (
+    BASE,
+    Answer,
+    Capabilities,
+    Checkpoint,
+    Chunk,
+    Event,
+    Failure,
+    Finished,
+    Point,
+    Reply,
+    Request,
+    Score,
+    Trial,
+    Validation,
+    Workspace,
+)
+from fewtune.providers.states import States
+from fewtune.types import Example, Plan, Usage
+
+_CAPABILITIES = Capabilities(
+    can_pause=True,
+    can_fork=True,
+    can_join=True,
+    can_score=True,
+    returns_checkpoints=False,
+    returns_row_losses=True,
+    bills=False,
+    learning_rate="absolute",
+    ranges={"epochs": (1, 1000), "batch_size": (1, 4096)},
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Progress:
+    """A trial and how many of its events were told; the events themselves can always be made again."""
+
+    trial: Trial
+    told: int = 0
+    finished: bool = False
+    cancelled: bool = False
+
+
+class FakeProvider:
+    """Handles are trial ids; a model name is `<handle>@<step>`."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._states = States(workspace.folder)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return _CAPABILITIES
+
+    def start(self, trials: Sequence[Trial]) -> tuple[str, ...]:
+        for trial in trials:
+            _check_trial(trial)
+            self._work_of(trial.parent or BASE)
+        for trial in trials:
+            if not self._states.known(trial.id):
+                self._save(_Progress(trial=trial))
+        return tuple(trial.id for trial in trials)
+
+    def advance(self, targets: Mapping[str, int | None]) -> Generator[Event, None, None]:
+        for handle, target in targets.items():
+            yield from self._train(handle, target)
+
+    def cancel(self, handles: Sequence[str]) -> None:
+        for handle in handles:
+            progress = self._load(handle)
+            if not progress.finished:
+                self._save(replace(progress, cancelled=True))
+
+    def sample(self, model: str, requests: Iterable[Request]) -> Iterator[Reply]:
+        work, taught = self._work_of(model), self._taught(model)
+        for request in requests:
+            if request.score is not None:
+                yield _score(request.id, request.prompt, request.score, _valid_level(work))
+            else:
+                yield from _answer(request, taught or request.shots)
+
+    def _train(self, handle: str, target: int | None) -> Iterator[Event]:
+        progress = self._load(handle)
+        trial = progress.trial
+        if progress.cancelled:
+            yield Failure(handle=handle, code="cancelled", text="Cancelled.")
+            return
+        try:
+            for event in islice(self._events(trial), progress.told, None):
+                if target is not None and event.step > target:
+                    return
+                progress = replace(progress, told=progress.told + 1)
+                yield event
+            progress = replace(progress, finished=True)
+            steps = _steps_per_epoch(trial) * trial.plan.epochs
+            yield Finished(handle=handle, model=f"{handle}@{steps}", usage=self._usage(trial, steps))
+        finally:
+            self._save(replace(progress, cancelled=self._load(handle).cancelled))
+
+    def _events(self, trial: Trial) -> Iterator[Point | Checkpoint]:
+        steps_per_epoch = _steps_per_epoch(trial)
+        for step in range(1, steps_per_epoch * trial.plan.epochs + 1):
+            yield self._point(trial, step)
+            epoch, remaining = divmod(step, steps_per_epoch)
+            if not remaining:
+                yield Checkpoint(handle=trial.id, step=step, epoch=epoch, model=f"{trial.id}@{step}", folder=None)
+
+    def _point(self, trial: Trial, step: int) -> Point:
+        steps_per_epoch, work = _steps_per_epoch(trial), self._work(trial, step)
+        return Point(
+            handle=trial.id,
+            step=step,
+            steps=steps_per_epoch * trial.plan.epochs,
+            epoch=step / steps_per_epoch,
+            train_loss=_train_level(work),
+            train_token_accuracy=math.exp(-_train_level(work)),
+            learning_rate=trial.plan.learning_rate,
+            usage=self._usage(trial, step),
+            validation=self._validation(trial, work) if step % steps_per_epoch == 0 else None,
+        )
+
+    def _validation(self, trial: Trial, work: float) -> Validation | None:
+        rows = self._examples(trial.valid_rows)
+        scores = [_score(row.row, row.prompt, row.completion, _valid_level(work)) for row in rows]
+        if not scores:
+            return None
+        tokens = [loss for score in scores for loss in score.log_likelihoods]
+        greedy = [hit for score in scores for hit in score.greedy]
+        return Validation(
+            loss=-sum(tokens) / len(tokens),
+            token_accuracy=sum(greedy) / len(greedy),
+            sequence_accuracy=sum(all(score.greedy) for score in scores) / len(scores),
+            row_losses=tuple(-sum(s.log_likelihoods) / len(s.log_likelihoods) for s in scores),
+        )
+
+    def _usage(self, trial: Trial, step: int) -> Usage:
+        epoch_tokens = sum(_token_count(row.completion) for row in self._examples(trial.train_rows))
+        return Usage(tokens=round(epoch_tokens * step / _steps_per_epoch(trial)))
+
+    def _work(self, trial: Trial, step: int) -> float:
+        plan = trial.plan
+        luck = 0.95 + 0.1 * _fraction("seed", trial.seed)
+        return self._work_of(trial.parent or BASE) + 20 * plan.learning_rate * math.sqrt(plan.batch_size) * step * luck
+
+    def _work_of(self, model: str) -> float:
+        if model == BASE:
+            return 0.0
+        trial, step = self._checkpoint(model)
+        return self._work(trial, step)
+
+    def _taught(self, model: str) -> tuple[tuple[str, str], ...]:
+        if model == BASE:
+            return ()
+        trial, _ = self._checkpoint(model)
+        return tuple((row.prompt, row.completion) for row in self._examples(trial.train_rows))
+
+    def _checkpoint(self, model: str) -> tuple[Trial, int]:
+        """The trial and step of a model name. Raises UsageError unless that checkpoint was told."""
+        handle, _, step = model.rpartition("@")
+        if handle and step.isdecimal() and self._states.known(handle):
+            progress = self._load(handle)
+            steps_per_epoch = _steps_per_epoch(progress.trial)
+            epoch, remaining = divmod(int(step), steps_per_epoch)
+            if epoch > 0 and remaining == 0 and progress.told >= epoch * (steps_per_epoch + 1):
+                return progress.trial, int(step)
+        raise UsageError(f"There is no model {model!r} here.", fix="Use `base` or the model of a checkpoint.")
+
+    def _examples(self, rows: Iterable[int]) -> list[Example]:
+        return [self._workspace.examples[row] for row in rows]
+
+    def _load(self, handle: str) -> _Progress:
+        state = self._states.load(handle)
+        state["trial"] = _trial(state["trial"])
+        return _Progress(**state)
+
+    def _save(self, progress: _Progress) -> None:
+        self._states.save(progress.trial.id, asdict(progress))
+
+
+def _check_trial(trial: Trial) -> None:
+    for name, (low, high) in _CAPABILITIES.ranges.items():
+        if not low <= getattr(trial.plan, name) <= high:
+            raise UsageError(f"{name} must be from {low:g} to {high:g}.", where=f"trial {trial.id}")
+    if not trial.train_rows:
+        raise UsageError("There is no row to train on.", where=f"trial {trial.id}")
+
+
+def _trial(state: dict[str, Any]) -> Trial:
+    values: dict[str, Any] = {**state, "plan": Plan(**state["plan"])}
+    for name in ("train_rows", "valid_rows"):
+        values[name] = tuple(state[name])
+    return Trial(**values)
+
+
+def _steps_per_epoch(trial: Trial) -> int:
+    return math.ceil(len(trial.train_rows) / trial.plan.batch_size)
+
+
+def _train_level(work: float) -> float:
+    return 0.5 + 2.5 * math.exp(-work)
+
+
+def _valid_level(work: float) -> float:
+    """Lowest at work = ln 50; the base, where no work was done, stands at 3 nats."""
+    return _train_level(work) + 0.05 * work
+
+
+def _score(request: int, prompt: str, completion: str, level: float) -> Score:
+    """Texts differ in difficulty, by a fifth either way, and in which tokens are hit; both are fixed by the text."""
+    loss = level * (0.8 + 0.4 * _fraction(prompt, completion))
+    count = _token_count(completion)
+    return Score(
+        id=request,
+        log_likelihoods=(-loss,) * count,
+        greedy=tuple(_fraction(prompt, completion, index) < math.exp(-loss) for index in range(count)),
+    )
+
+
+def _answer(request: Request, pairs: Sequence[tuple[str, str]]) -> Iterator[Reply]:
+    """The completion of the most similar pair; with no pair to go by, the prompt again."""
+    text = _most_similar(request.prompt, pairs) if pairs else request.prompt
+    for stop in request.stop:
+        text = text.partition(stop)[0]
+    pieces: list[str] = re.findall(r"\s*\S+", text.strip())
+    told = pieces[: request.max_tokens]
+    yield from (Chunk(id=request.id, text=piece) for piece in told)
+    yield Answer(
+        id=request.id,
+        text="".join(told),
+        tokens=len(told),
+        stop_reason="stop" if told == pieces else "length",
+        seconds=0.0,
+    )
+
+
+def _most_similar(prompt: str, pairs: Sequence[tuple[str, str]]) -> str:
+    return max(pairs, key=lambda pair: fuzz.ratio(prompt, pair[0]))[1]
+
+
+def _token_count(completion: str) -> int:
+    """Words, and one for the stop."""
+    return len(completion.split()) + 1
+
+
+def _fraction(*parts: object) -> float:
+    """A number from 0 to 1 that looks random and is fixed by the parts."""
+    return int.from_bytes(sha256(repr(parts).encode()).digest()[:8]) / 2**64

@@ -1,0 +1,305 @@
+"""This machine as a provider: the contract over the engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from fewtune.data.encode import Encoded
+from fewtune.engine import checkpoint, lora
+from fewtune.engine.base_model import BaseModel, load
+from fewtune.engine.likelihood import Likelihood, measure
+from fewtune.engine.sampler import Continuation, Piece, Prompt, generate
+from fewtune.engine.speed import threads_for
+from fewtune.engine.trainer import NonFiniteLoss, Progress, Task, Training, train
+from fewtune.errors import DataError, UsageError
+from fewtune.providers.contract import (
+    BASE,
+    Answer,
+    Capabilities,
+    Checkpoint,
+    Chunk,
+    Event,
+    Failure,
+    Finished,
+    Point,
+    Reply,
+    Request,
+    Score,
+    Trial,
+    Validation,
+    Workspace,
+)
+from fewtune.schedule.order import steps_per_epoch
+from fewtune.types import Plan, Usage
+
+SECONDS_BETWEEN_SAVES = 60.0
+
+_CAPABILITIES = Capabilities(
+    can_pause=True,
+    can_fork=True,
+    can_join=True,
+    can_score=True,
+    returns_checkpoints=True,
+    returns_row_losses=True,
+    bills=False,
+    learning_rate="absolute",
+    ranges={"epochs": (1, 1000), "batch_size": (1, 4096), "learning_rate": (1e-7, 1.0), "rank": (1, 1024)},
+)
+
+
+class LocalProvider:
+    """Handles are trial ids; a model name is `<trial id>@<step>`, a folder below the workspace."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._trainings: dict[str, Training] = {}
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return _CAPABILITIES
+
+    @cached_property
+    def base(self) -> BaseModel:
+        """Loaded when first needed, then kept."""
+        loaded = load(self._workspace.base)
+        lora.attach(loaded)
+        return loaded
+
+    def start(self, trials: Sequence[Trial]) -> tuple[str, ...]:
+        for trial in trials:
+            _check_ranges(trial.plan)
+            folder = self._folder(trial.id)
+            if not (folder / "trial.json").exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                _write_json(folder / "trial.json", asdict(trial))
+        return tuple(trial.id for trial in trials)
+
+    def advance(self, targets: Mapping[str, int | None]) -> Generator[Event, None, None]:
+        trainings: dict[str, Training] = {}
+        for handle in targets:
+            yield from self._saved_checkpoints(handle)
+            if (self._folder(handle) / "ended.json").exists():
+                yield self._ended(handle)
+            else:
+                trainings[handle] = self._training(handle)
+        try:
+            with threads_for(self.base):
+                yield from self._advance(trainings, _limits(trainings, targets))
+        finally:
+            for handle, training in trainings.items():
+                checkpoint.save_training(training, self._folder(handle))
+
+    def _advance(self, trainings: Mapping[str, Training], limits: Mapping[str, int]) -> Iterator[Event]:
+        saved = dict.fromkeys(trainings, time.monotonic())
+        for progress in train(self.base, trainings, limits):
+            if isinstance(progress, tuple):
+                yield self._fail(*progress)
+                continue
+            training = trainings[progress.name]
+            if progress.validation is not None:
+                yield self._epoch_ended(training, progress.name)
+            # Saved only after the event was taken: killed in between, the step is done and told again.
+            yield _point(progress, training)
+            if progress.validation is not None or time.monotonic() - saved[progress.name] > SECONDS_BETWEEN_SAVES:
+                checkpoint.save_training(training, self._folder(progress.name))
+                saved[progress.name] = time.monotonic()
+        for handle, training in trainings.items():
+            if training.step == training.task.steps:
+                yield self._finish(handle, training)
+
+    def _epoch_ended(self, training: Training, handle: str) -> Checkpoint:
+        folder = self._folder(handle) / f"step-{training.step:08d}"
+        checkpoint.save_adapter(training.adapter, folder, self._workspace.base)
+        return _checkpoint(handle, folder, training.task.steps_per_epoch)
+
+    def _saved_checkpoints(self, handle: str) -> Iterator[Checkpoint]:
+        """Told again each time, so that a caller killed before it took note misses none."""
+        trial = self._trial(handle)
+        steps = steps_per_epoch(len(trial.train_rows), trial.plan.batch_size)
+        for folder in sorted(self._folder(handle).glob("step-????????")):
+            yield _checkpoint(handle, folder, steps)
+
+    def _finish(self, handle: str, training: Training) -> Finished:
+        finished = Finished(handle=handle, model=f"{handle}@{training.step}", usage=_usage(training))
+        _write_json(self._folder(handle) / "ended.json", {"finished": asdict(finished)})
+        return finished
+
+    def _fail(self, handle: str, error: NonFiniteLoss) -> Failure:
+        rows = ", ".join(str(self._workspace.examples[row].source) for row in error.rows)
+        failure = Failure(
+            handle=handle,
+            code="non_finite_loss",
+            text=f"The loss stopped being a number at step {error.step} (rows {rows}). A lower learning rate may help.",
+            step=error.step,
+        )
+        _write_json(self._folder(handle) / "ended.json", {"failure": asdict(failure)})
+        return failure
+
+    def cancel(self, handles: Sequence[str]) -> None:
+        for handle in handles:
+            ended = self._folder(handle) / "ended.json"
+            if not ended.exists():
+                failure = Failure(handle=handle, code="cancelled", text="Cancelled.")
+                _write_json(ended, {"failure": asdict(failure)})
+
+    def sample(self, model: str, requests: Iterable[Request]) -> Iterator[Reply]:
+        given = list(requests)
+        with threads_for(self.base), lora.in_use(self.base, self._adapter(model)):
+            yield from self._scores([request for request in given if request.score is not None])
+            prompts = [self._prompt(request) for request in given if request.score is None]
+            for piece in generate(self.base, prompts):
+                yield _reply(piece)
+
+    def _scores(self, requests: Sequence[Request]) -> Iterator[Score]:
+        encoded = [self._encoded(request) for request in requests]
+        for likelihood in measure(self.base, encoded):
+            yield Score(id=likelihood.row, log_likelihoods=likelihood.log_likelihoods, greedy=likelihood.greedy)
+
+    def _encoded(self, request: Request) -> Encoded:
+        encoder = self.base.encoder
+        prompt = encoder.prompt(request.prompt, request.shots)
+        ids = prompt + encoder.completion(request.score or "")
+        if len(ids) > encoder.context:
+            raise _too_long(len(ids), encoder.context)
+        return Encoded(row=request.id, ids=ids, prompt_length=len(prompt))
+
+    def _prompt(self, request: Request) -> Prompt:
+        encoder = self.base.encoder
+        ids = encoder.prompt(request.prompt, request.shots)
+        if len(ids) >= encoder.context:
+            raise _too_long(len(ids), encoder.context)
+        stop = request.stop + ((encoder.frame.delimiter.strip("\n"),) if request.shots else ())
+        return Prompt(
+            id=request.id,
+            ids=ids,
+            max_tokens=request.max_tokens,
+            temperature=request.temperature,
+            seed=request.seed,
+            stop=stop,
+        )
+
+    def _adapter(self, model: str) -> lora.Adapter | None:
+        if model == BASE:
+            return None
+        handle, _, step = model.rpartition("@")
+        known = self._workspace.folder.is_dir() and handle in {p.name for p in self._workspace.folder.iterdir()}
+        if not known or not step.isdigit():
+            raise UsageError(f"There is no model {model!r} here.")
+        return lora.open_adapter(self._folder(handle) / f"step-{int(step):08d}", self.base)
+
+    def _training(self, handle: str) -> Training:
+        if handle not in self._trainings:
+            trial = self._trial(handle)
+            task = Task(
+                plan=trial.plan,
+                seed=trial.seed,
+                train=self._encode(trial.train_rows),
+                valid=self._encode(trial.valid_rows),
+            )
+            parent = self._adapter(trial.parent) if trial.parent else None
+            self._trainings[handle] = checkpoint.open_training(self.base, task, self._folder(handle), parent)
+        return self._trainings[handle]
+
+    def _trial(self, handle: str) -> Trial:
+        try:
+            stored: dict[str, Any] = json.loads((self._folder(handle) / "trial.json").read_text())
+        except OSError as error:
+            raise UsageError(f"No trial {handle!r} was started here.") from error
+        stored["plan"] = Plan(**stored["plan"])
+        stored["train_rows"], stored["valid_rows"] = tuple(stored["train_rows"]), tuple(stored["valid_rows"])
+        return Trial(**stored)
+
+    def _encode(self, rows: Sequence[int]) -> tuple[Encoded, ...]:
+        return tuple(self.base.encoder.example(self._workspace.examples[row]) for row in rows)
+
+    def _ended(self, handle: str) -> Event:
+        stored = json.loads((self._folder(handle) / "ended.json").read_text())
+        if "failure" in stored:
+            return Failure(**stored["failure"])
+        finished = stored["finished"]
+        return Finished(handle=handle, model=finished["model"], usage=Usage(**finished["usage"]))
+
+    def _folder(self, handle: str) -> Path:
+        return self._workspace.folder / handle
+
+
+def _check_ranges(plan: Plan) -> None:
+    for name, (low, high) in _CAPABILITIES.ranges.items():
+        value = getattr(plan, name)
+        if not low <= value <= high:
+            raise UsageError(f"The plan's {name} is {value}.", fix=f"Choose one from {low:g} to {high:g}.")
+
+
+def _limits(trainings: Mapping[str, Training], targets: Mapping[str, int | None]) -> dict[str, int]:
+    ends = {handle: training.task.steps for handle, training in trainings.items()}
+    return {handle: min(end, targets[handle] or end) for handle, end in ends.items()}
+
+
+def _checkpoint(handle: str, folder: Path, steps_per_epoch: int) -> Checkpoint:
+    step = int(folder.name.rpartition("-")[2])
+    return Checkpoint(handle=handle, step=step, epoch=step // steps_per_epoch, model=f"{handle}@{step}", folder=folder)
+
+
+def _point(progress: Progress, training: Training) -> Point:
+    return Point(
+        handle=progress.name,
+        step=progress.step,
+        steps=training.task.steps,
+        epoch=progress.step / training.task.steps_per_epoch,
+        train_loss=progress.loss,
+        train_token_accuracy=progress.token_accuracy,
+        learning_rate=progress.learning_rate,
+        gradient_norm=progress.gradient_norm,
+        usage=_usage(training),
+        validation=_validation(progress.validation) if progress.validation else None,
+    )
+
+
+def _validation(measured: Sequence[Likelihood]) -> Validation:
+    tokens = [likelihood for row in measured for likelihood in row.log_likelihoods]
+    greedy = [most_likely for row in measured for most_likely in row.greedy]
+    return Validation(
+        loss=-sum(tokens) / len(tokens),
+        token_accuracy=sum(greedy) / len(greedy),
+        sequence_accuracy=sum(all(row.greedy) for row in measured) / len(measured),
+        row_losses=tuple(-sum(row.log_likelihoods) / len(row.log_likelihoods) for row in measured),
+    )
+
+
+def _usage(training: Training) -> Usage:
+    return Usage(tokens=training.tokens, seconds=training.seconds, usd=0.0)
+
+
+def _reply(piece: Piece | Continuation) -> Reply:
+    if isinstance(piece, Piece):
+        return Chunk(id=piece.id, text=piece.text)
+    return Answer(
+        id=piece.id,
+        text=piece.text,
+        tokens=piece.tokens,
+        stop_reason=piece.stop_reason,
+        seconds=piece.seconds,
+    )
+
+
+def _too_long(length: int, context: int) -> DataError:
+    return DataError(
+        f"The prompt has {length} tokens; the base reads at most {context}.",
+        fix="Shorten it, give fewer examples, or choose a base with a longer context.",
+    )
+
+
+def _write_json(path: Path, value: Any) -> None:
+    temporary = path.with_suffix(".partial")
+    with temporary.open("w", encoding="utf-8") as opened:
+        json.dump(value, opened)
+        opened.flush()
+        os.fsync(opened.fileno())
+    os.replace(temporary, path)

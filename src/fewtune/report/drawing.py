@@ -1,0 +1,74 @@
+"""What all charts share: colours that follow the page, one quiet style, and the way from a chart to SVG."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+from xml.etree import ElementTree
+
+import altair as alt
+import vl_convert  # pyright: ignore[reportMissingTypeStubs]
+
+from fewtune.report.words import printable
+
+INK = "var(--ink, #1d1c1a)"
+DIM = "var(--dim, #66625b)"
+RULE = "var(--rule, #e4e0d8)"
+PAPER = "var(--paper, #fdfcfa)"
+SERIES = (
+    "var(--series-1, #0067b1)",
+    "var(--series-2, #c2570c)",
+    "var(--series-3, #007f5f)",
+    "var(--series-4, #a23f8a)",
+    "var(--series-5, #8a6d00)",
+)
+"""Told apart by people with any of the common colour blindnesses, and never the only sign of anything."""
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
+
+_SVG = "http://www.w3.org/2000/svg"
+ElementTree.register_namespace("", _SVG)
+
+
+def data(rows: list[dict[str, Any]]) -> alt.InlineData:
+    return alt.InlineData(values=rows)
+
+
+def styled(chart: Any) -> Any:
+    """The one style: no frame, a hairline grid, text in the page's colours."""
+    axis = {"domain": False, "tickColor": RULE, "gridColor": RULE, "labelColor": DIM, "titleColor": DIM}
+    text = {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "labelPadding": 6}
+    title = {"color": INK, "subtitleColor": DIM, "fontSize": 13, "fontWeight": 600, "subtitleFontSize": 12}
+    return chart.configure(
+        background="transparent",
+        font=FONT,
+        padding={"left": 10, "top": 6, "bottom": 4, "right": 34},
+        view={"stroke": None},
+        axis=axis | text | {"titlePadding": 10, "labelFlush": False},
+        title=title | {"anchor": "start", "offset": 8},
+        text={"color": INK, "fontSize": 12},
+    )
+
+
+def to_svg(chart: Any, label: str) -> str:
+    """The chart as one `<svg>` that fills its container's width; `label` is its text for those who cannot see it.
+
+    Nothing is fetched. Colours are CSS variables, with a light page's colours where they are not set.
+    """
+    drawn = vl_convert.vegalite_to_svg(styled(chart).to_dict(validate=False), allowed_base_urls=[])
+    root = ElementTree.fromstring(drawn)
+    for element in root.iter():
+        for name in [name for name in element.attrib if name.startswith(("aria-", "pointer-")) or name == "role"]:
+            del element.attrib[name]
+    root.attrib.pop("height")
+    root.attrib |= {"width": "100%", "role": "img", "aria-label": printable(label)}
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def spread(heights: list[float], gap: float) -> list[float]:
+    """Labels' heights, moved apart so that no two are nearer than `gap`; their order stays."""
+    order = sorted(range(len(heights)), key=lambda index: heights[index])
+    placed = list(heights)
+    for below, above in pairwise(order):
+        placed[above] = max(placed[above], placed[below] + gap)
+    shift = sum(placed[index] - heights[index] for index in order) / max(len(order), 1)
+    return [height - shift for height in placed]

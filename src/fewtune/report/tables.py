@@ -1,0 +1,157 @@
+"""The report's tables as plain values, which the page, the terminal and the notebook each draw their way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fewtune.evaluation import metrics as evaluation
+from fewtune.report import metrics, words
+from fewtune.report.metrics import Metric
+from fewtune.report.summary import Difference, Summary, TrialLine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    value: str
+    interval: str
+    verdict: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricRow:
+    metric: Metric
+    systems: tuple[Cell | None, ...]
+    differences: tuple[Cell | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    systems: tuple[str, ...]
+    against: tuple[str, ...]
+    rows: tuple[MetricRow, ...]
+
+
+def comparison(summary: Summary) -> Comparison:
+    """Metrics down, systems across, then tuned against each other system."""
+    against = tuple(dict.fromkeys(difference.against for difference in summary.differences))
+    rows = (
+        MetricRow(
+            metric=metric,
+            systems=tuple(_measured(metric, system.metrics) for system in summary.systems),
+            differences=tuple(difference(summary, metric, other) for other in against),
+        )
+        for metric in metrics.in_order(summary)
+    )
+    return Comparison(systems=tuple(system.name for system in summary.systems), against=against, rows=tuple(rows))
+
+
+def _measured(metric: Metric, values: Mapping[str, Any]) -> Cell | None:
+    found = values.get(metric.name)
+    return Cell(value=metric.write(found.value), interval=metric.interval(found.interval)) if found else None
+
+
+def difference(summary: Summary, metric: Metric, against: str) -> Cell | None:
+    """Tuned minus `against` in this metric; None where it was not compared."""
+    for found in summary.differences:
+        if (found.metric, found.against) == (metric.name, against):
+            return _compared(metric, found)
+    return None
+
+
+def _compared(metric: Metric, found: Difference) -> Cell:
+    return Cell(
+        value=metric.difference(found.value.value),
+        interval=metric.difference_interval(found.value.interval),
+        verdict=found.verdict,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRow:
+    trial: TrialLine
+    mark: str
+    """`chosen`, `tied`, `failed`, `unfinished`, or nothing."""
+    plan: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    fields: tuple[str, ...]
+    """The hyperparameters that differ between trials."""
+    same: tuple[tuple[str, str], ...]
+    """The others, with their one value."""
+    rows: tuple[TrialRow, ...]
+
+
+def sweep(summary: Summary) -> Sweep:
+    """Trials by validation loss, those without one last."""
+    fields = varied(trial.plan for trial in summary.trials)
+    first: Mapping[str, Any] = summary.trials[0].plan if summary.trials else {}
+    rows = (
+        TrialRow(trial=trial, mark=mark(summary, trial), plan=_values(trial.plan, fields))
+        for trial in sorted(summary.trials, key=_by_loss)
+    )
+    same = tuple((name, words.setting(value)) for name, value in first.items() if name not in fields)
+    return Sweep(fields=fields, same=same, rows=tuple(rows))
+
+
+def varied(plans: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The hyperparameters that take more than one value; the learning rate alone when nothing does."""
+    seen: dict[str, set[str]] = {}
+    for plan in plans:
+        for name, value in plan.items():
+            seen.setdefault(name, set()).add(words.setting(value))
+    different = tuple(sorted((name for name, values in seen.items() if len(values) > 1), key=_by_weight))
+    return different or tuple(name for name in ("learning_rate",) if name in seen)
+
+
+def _by_weight(name: str) -> tuple[int, str]:
+    usual = ("learning_rate", "epochs", "batch_size", "rank")
+    return (usual.index(name) if name in usual else len(usual), name)
+
+
+def _values(plan: Mapping[str, Any], fields: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(words.setting(plan[name]) if name in plan else "" for name in fields)
+
+
+def _by_loss(trial: TrialLine) -> float:
+    return math.inf if trial.valid_loss is None or math.isnan(trial.valid_loss) else trial.valid_loss
+
+
+def mark(summary: Summary, trial: TrialLine) -> str:
+    if trial.id == summary.chosen:
+        return "chosen"
+    if trial.state != "finished":
+        return trial.state
+    return "tied" if trial.id in summary.tied else ""
+
+
+def rows_sum(summary: Summary) -> str:
+    """`120 rows read = 113 kept + 4 dropped as duplicate + ...`."""
+    data = summary.data
+    dropped = "".join(
+        f" + {words.count(number)} dropped ({words.heading(code)})" for code, number in data.dropped.items()
+    )
+    return (
+        f"{words.counted(data.rows_read, 'row')} read = {words.count(data.rows_kept)} kept{dropped or ' + 0 dropped'}"
+    )
+
+
+def system_meaning(summary: Summary, name: str) -> str:
+    """A system in words that need no other word of the field."""
+    shots = summary.settings.get("shots")
+    examples = words.counted(shots, "example") if isinstance(shots, int) and shots > 0 else "a few examples"
+    return {
+        "base": f"{summary.base} as it came, before any training",
+        "few-shot": f"the base given {examples} in its prompt, not trained",
+        "tuned": f"the base trained on {words.counted(summary.data.train_rows, 'row')} of your data",
+    }.get(name, "")
+
+
+def judge(task: str) -> Callable[[str, str], float]:
+    """The measure that `exact_match` is the mean of, for the task: (answer, expected) -> 0 or 1."""
+    known = task if task in evaluation.TASKS else "text"
+    return next(metric.measure for metric in evaluation.for_task(known) if metric.name == "exact_match")

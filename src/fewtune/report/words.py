@@ -1,0 +1,95 @@
+"""How the report writes numbers, and how it makes text from elsewhere safe to show."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import cast
+
+THIN = "\u202f"
+"""Narrow no-break space: between thousands, and before a unit."""
+
+UNKNOWN = "cannot be told"
+
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """Text from a data file or a model, with what could steer a terminal or a page made visible.
+
+    Control characters (newline and tab are kept), direction overrides and lone surrogates become U+FFFD.
+    """
+    return _UNPRINTABLE.sub("\ufffd", text.replace("\r\n", "\n"))
+
+
+def one_line(text: str, most: int) -> str:
+    """The beginning of a text, on one line, with an ellipsis where it was cut."""
+    line = " ".join(printable(text).split())
+    return line if len(line) <= most else line[: most - 1].rstrip() + "…"
+
+
+def _guarded(write: Callable[[float], str], value: float) -> str:
+    return write(value).replace("-", "−") if math.isfinite(value) else UNKNOWN
+
+
+def loss(value: float) -> str:
+    return _guarded(lambda number: f"{number:.3f}", value)
+
+
+def share(value: float) -> str:
+    """A share from 0 to 1, in per cent."""
+    return _guarded(lambda number: f"{100 * number:.1f}{THIN}%", value)
+
+
+def score(value: float) -> str:
+    """A score from 0 to 100."""
+    return _guarded(lambda number: f"{number:.1f}", value)
+
+
+def signed(shown: str) -> str:
+    """A difference, with its sign in front; a zero has none."""
+    positive = not shown.startswith("−") and any(digit in shown for digit in "123456789")
+    return f"+{shown}" if positive else shown
+
+
+def count(number: int) -> str:
+    return f"{number:,}".replace(",", THIN)
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """`1 row`, `12 rows`."""
+    return f"{count(number)} {one if number == 1 else many or one + 's'}"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 10:
+        return f"{seconds:.1f}{THIN}s"
+    whole = round(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    if hours:
+        return f"{hours}{THIN}h {minutes:02d}{THIN}min"
+    return f"{minutes}{THIN}min {whole % 60:02d}{THIN}s" if minutes else f"{whole}{THIN}s"
+
+
+def dollars(usd: float | None) -> str:
+    """A price; cents below 10 cents are shown in full, an unknown price is never shown as zero."""
+    if usd is None:
+        return "not priced"
+    return f"${usd:,.4f}" if 0 < usd < 0.1 else f"${usd:,.2f}"
+
+
+def setting(value: object) -> str:
+    """A hyperparameter's or a setting's value, as short as it can be said."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(setting(item) for item in cast("Sequence[object]", value)) or "none"
+    return "none" if value is None else printable(str(value))
+
+
+def heading(name: str) -> str:
+    """`learning_rate` as `learning rate`."""
+    return printable(name).replace("_", " ")

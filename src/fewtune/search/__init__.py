@@ -1,0 +1,1 @@
+"""Which plans to try and which one won; decides, never trains."""

@@ -1,0 +1,68 @@
+"""Frozen values that three or more packages share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where a row came from, as the user would look it up."""
+
+    file: str
+    line: int
+    """Line of the file on which the row begins, counted from 1, header included."""
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One row of data: what is given, what is wanted, and where it stands in the user's file."""
+
+    row: int
+    """Number of the row among all rows read, from 0; repairs and splits never renumber."""
+    prompt: str
+    completion: str
+    source: Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The hyperparameters of one training."""
+
+    base: str = "pocket"
+    """The built-in `pocket`, a local folder, or a hub id (on a hosted service: its model's name)."""
+    epochs: int = 4
+    batch_size: int = 4
+    """Examples per optimizer step."""
+    learning_rate: float
+    """Peak rate of AdamW; on a service that takes a multiplier it is that multiplier."""
+    rank: int = 8
+    alpha: int = 16
+    """LoRA's scale is alpha / rank."""
+    prompt_loss_weight: float = 0.0
+    """Weight of a prompt token's loss where a completion token weighs 1."""
+    warmup_steps: int = 10
+    """A fixed number of steps, so that plans that differ in epochs alone share a trunk."""
+    cooldown: float = 0.0
+    """Share of the steps, at the end, in which the rate falls as 1 - sqrt; 0 leaves it constant."""
+    clip: float = 1.0
+    """Largest gradient norm of an optimizer step."""
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What something took."""
+
+    tokens: int = 0
+    """Trained or sampled tokens, each pass over a token counted, padding not counted."""
+    seconds: float = 0.0
+    usd: float | None = None
+    """None where nobody has said yet what it cost."""
+
+    def __add__(self, other: Usage) -> Usage:
+        usd = None if self.usd is None or other.usd is None else self.usd + other.usd
+        return Usage(tokens=self.tokens + other.tokens, seconds=self.seconds + other.seconds, usd=usd)

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from fewtune.report import metrics, tables, words
+from fewtune.report.summary import Summary
+
+
+def test_the_sweep_is_sorted_by_validation_loss_and_marks_the_chosen_and_the_tied(summary: Summary) -> None:
+    found = tables.sweep(summary)
+    losses = [row.trial.valid_loss for row in found.rows]
+    assert losses == sorted(losses)
+    assert [row.trial.id for row in found.rows if row.mark == "chosen"] == [summary.chosen]
+    assert {row.trial.id for row in found.rows if row.mark == "tied"} == set(summary.tied)
+
+
+def test_only_hyperparameters_that_differ_have_a_column(summary: Summary) -> None:
+    found = tables.sweep(summary)
+    assert found.fields == ("learning_rate", "epochs")
+    assert ("rank", "8") in found.same
+
+
+def test_a_single_trial_still_shows_its_learning_rate(summary: Summary) -> None:
+    assert tables.varied([summary.trials[0].plan]) == ("learning_rate",)
+
+
+def test_trials_without_a_validation_loss_stand_last(summary: Summary) -> None:
+    failed = replace(summary.trials[0], state="failed", valid_loss=None)
+    unmeasured = replace(summary.trials[1], valid_loss=float("nan"))
+    found = tables.sweep(replace(summary, trials=(failed, unmeasured, *summary.trials[2:])))
+    assert {row.trial.id for row in found.rows[-2:]} == {failed.id, unmeasured.id}
+    assert found.rows[-1].mark == "failed" or found.rows[-2].mark == "failed"
+
+
+def test_the_rows_add_up(summary: Summary) -> None:
+    said = tables.rows_sum(summary)
+    read, rest = said.split("=")
+    numbers = [int(word) for word in rest.split() if word.isdigit()]
+    assert int(read.split()[0]) == sum(numbers)
+    assert said == "160 rows read = 153 kept + 4 dropped (duplicate) + 3 dropped (empty completion)"
+
+
+@pytest.mark.parametrize(("task", "first"), [("text", "loss"), ("labels", "exact_match"), ("json", "exact_match")])
+def test_the_metric_that_judges_the_task_comes_first(summary: Summary, task: str, first: str) -> None:
+    judged = replace(summary, data=replace(summary.data, task=task))
+    primary = metrics.primary(judged)
+    assert primary is not None and primary.name == first
+    assert tables.comparison(judged).rows[0].metric.name == first
+
+
+def test_without_losses_text_is_judged_by_its_likeness(summary: Summary) -> None:
+    systems = tuple(
+        replace(system, metrics={name: value for name, value in system.metrics.items() if name != "loss"})
+        for system in summary.systems
+    )
+    primary = metrics.primary(replace(summary, systems=systems))
+    assert primary is not None and primary.name == "chrf"
+
+
+def test_a_metric_nobody_has_heard_of_is_shown_under_its_own_name(changed: Callable[..., Summary]) -> None:
+    assert metrics.metric("brier_score").label == "brier score"
+    assert metrics.primary(changed(systems=())) is None
+
+
+def test_a_difference_of_shares_is_in_points() -> None:
+    assert metrics.metric("exact_match").difference(0.125) == "+12.5 points"
+    assert metrics.metric("loss").difference(-0.25) == "−0.250"
+
+
+def test_few_shot_is_explained_in_words(summary: Summary) -> None:
+    assert tables.system_meaning(summary, "few-shot") == "the base given 3 examples in its prompt, not trained"
+    assert "a few examples" in tables.system_meaning(replace(summary, settings={}), "few-shot")
+
+
+def test_one_row_has_no_interval_anywhere(of_one_row: Summary) -> None:
+    for row in tables.comparison(of_one_row).rows:
+        cells = [cell for cell in (*row.systems, *row.differences) if cell]
+        assert cells and all(cell.interval == words.UNKNOWN for cell in cells)
+        assert all(cell.verdict == words.UNKNOWN for cell in row.differences if cell)

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from fewtune.errors import TrainingError
+from fewtune.search.selection import Selection, select
+
+GENERATOR = np.random.default_rng(3)
+HARDNESS = GENERATOR.normal(4.0, 1.0, size=30)
+ROWS: dict[str, Sequence[float] | None] = {
+    "best": HARDNESS.tolist(),
+    "near": (HARDNESS + GENERATOR.normal(0.01, 0.2, size=30)).tolist(),
+    "far": (HARDNESS + GENERATOR.normal(0.6, 0.2, size=30)).tolist(),
+}
+
+
+def chosen_from(rows: dict[str, Sequence[float] | None], means: dict[str, float]) -> Selection:
+    return select(rows, means, dict.fromkeys(means, 1.0))
+
+
+def test_the_lowest_loss_wins_and_only_those_within_the_noise_are_tied() -> None:
+    selection = chosen_from(ROWS, {"far": 4.6, "near": 4.01, "best": 4.0})
+    assert selection == Selection(best="best", chosen="best", tied=("near",))
+
+
+def test_no_tie_is_claimed_without_row_losses() -> None:
+    assert chosen_from({**ROWS, "near": None}, {"best": 4.0, "near": 4.01}).tied == ()
+    assert chosen_from({**ROWS, "best": None}, {"best": 4.0, "near": 4.01}).tied == ()
+
+
+def test_one_validation_row_cannot_tell_any_trial_from_the_best() -> None:
+    assert chosen_from({"a": [1.0], "b": [5.0]}, {"a": 1.0, "b": 5.0}).tied == ("b",)
+
+
+def test_trials_with_the_same_loss_on_every_row_are_tied_and_the_cheaper_is_best() -> None:
+    rows = [1.0, 2.0, 3.0, 4.0, 5.0]
+    selection = select({"dear": rows, "cheap": rows}, {"dear": 3.0, "cheap": 3.0}, {"dear": 8.0, "cheap": 2.0})
+    assert selection == Selection(best="cheap", chosen="cheap", tied=("dear",))
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_a_trial_whose_loss_is_not_finite_takes_no_part(broken: float) -> None:
+    selection = chosen_from({**ROWS, "broken": [broken] * 30}, {"broken": broken, "best": 4.0})
+    assert selection == Selection(best="best", chosen="best", tied=())
+
+
+def test_it_is_an_error_when_every_trial_diverged() -> None:
+    with pytest.raises(TrainingError, match=r"finite.*lower"):
+        chosen_from({"a": None}, {"a": math.nan})
+
+
+def test_ties_are_named_by_rising_loss() -> None:
+    rows = {name: (HARDNESS + GENERATOR.normal(0, 0.3, size=30)).tolist() for name in "abcd"}
+    means = {name: 4.0 + index / 1000 for index, name in enumerate("abcd")}
+    tied = chosen_from({**rows}, means).tied
+    assert list(tied) == sorted(tied)

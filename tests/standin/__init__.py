@@ -1,0 +1,1 @@
+"""Services that tests talk to instead of the real ones."""

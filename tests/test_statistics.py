@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fewtune.statistics import (
+    Interval,
+    mean_interval,
+    paired_difference,
+    paired_share_interval,
+    sign_test,
+    standard_error,
+    wilson_interval,
+)
+
+SKEWED = [0.3, 0.4, 0.7, 0.9, 1.1, 1.2, 1.6, 2.4, 3.9, 7.5]
+
+
+def coverage(draw: str, mean: float, n: int, studies: int) -> float:
+    generator = np.random.default_rng(7)
+    covered = 0
+    for study in range(studies):
+        values = getattr(generator, draw)(size=n)
+        interval = mean_interval(values.tolist(), resamples=1000, seed=study)
+        assert interval is not None
+        covered += interval.low <= mean <= interval.high
+    return covered / studies
+
+
+@pytest.mark.parametrize(("draw", "mean"), [("standard_normal", 0.0), ("standard_exponential", 1.0)])
+def test_the_bootstrap_t_covers_the_mean_of_thirty_rows_as_often_as_it_says(draw: str, mean: float) -> None:
+    assert 0.93 <= coverage(draw, mean, n=30, studies=1000) <= 0.97
+
+
+@pytest.mark.parametrize("values", [[], [1.0]])
+def test_fewer_than_two_values_have_neither_an_interval_nor_a_standard_error(values: list[float]) -> None:
+    assert mean_interval(values) is None
+    assert standard_error(values) is None
+
+
+@pytest.mark.parametrize("values", [[1.0, 2.0], [1.0, 2.0, 4.0]])
+def test_two_or_three_values_cannot_bound_the_mean(values: list[float]) -> None:
+    assert mean_interval(values) is None
+
+
+@pytest.mark.parametrize("values", [[0.5] * 12, [0.1 + 0.2, 0.3, 0.3, 0.3, 0.3]])
+def test_values_that_are_all_equal_have_no_interval_rather_than_one_of_width_zero(values: list[float]) -> None:
+    assert mean_interval(values) is None
+
+
+def test_values_that_are_nearly_all_equal_have_no_interval() -> None:
+    assert mean_interval([0.0] * 20 + [1.0]) is None
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf])
+def test_a_value_that_is_not_finite_leaves_no_interval(odd: float) -> None:
+    assert mean_interval([1.0, 2.0, 3.0, 4.0, odd]) is None
+
+
+def test_the_same_seed_gives_the_same_interval() -> None:
+    assert mean_interval(SKEWED, seed=3) == mean_interval(SKEWED, seed=3)
+    assert mean_interval(SKEWED, seed=3) != mean_interval(SKEWED, seed=4)
+
+
+def test_the_interval_reaches_further_on_the_side_of_the_long_tail() -> None:
+    interval = mean_interval(SKEWED)
+    assert interval is not None
+    mean = sum(SKEWED) / len(SKEWED)
+    assert interval.high - mean > 1.5 * (mean - interval.low) > 0
+
+
+def test_a_higher_level_gives_a_wider_interval() -> None:
+    narrow, wide = mean_interval(SKEWED, level=0.8), mean_interval(SKEWED, level=0.99)
+    assert narrow is not None and wide is not None
+    assert wide.low < narrow.low and narrow.high < wide.high
+    assert (narrow.level, wide.level) == (0.8, 0.99)
+
+
+@settings(max_examples=25, deadline=None)
+@given(shift=st.floats(-100, 100), scale=st.floats(0.01, 100))
+def test_the_interval_moves_and_stretches_with_the_values(shift: float, scale: float) -> None:
+    plain = mean_interval(SKEWED, resamples=400)
+    moved = mean_interval([shift + scale * value for value in SKEWED], resamples=400)
+    assert plain is not None and moved is not None
+    assert moved.low == pytest.approx(shift + scale * plain.low, rel=1e-6, abs=1e-6)
+    assert moved.high == pytest.approx(shift + scale * plain.high, rel=1e-6, abs=1e-6)
+
+
+def test_many_rows_are_resampled_in_parts_and_agree_with_the_normal_interval() -> None:
+    values = np.random.default_rng(1).standard_normal(5000).tolist()
+    interval, error = mean_interval(values, resamples=500), standard_error(values)
+    assert interval is not None and error is not None
+    assert interval.high - interval.low == pytest.approx(2 * 1.96 * error, rel=0.2)
+
+
+def test_the_standard_error_divides_by_one_less_than_the_number_of_rows() -> None:
+    assert standard_error([1.0, 2.0, 3.0, 4.0]) == pytest.approx(math.sqrt(5 / 3) / 2)
+
+
+def test_pairing_sees_a_small_difference_between_rows_that_differ_widely() -> None:
+    generator = np.random.default_rng(2)
+    first = generator.normal(3.0, 1.0, size=30)
+    second = first + generator.normal(0.1, 0.05, size=30)
+    difference = paired_difference(second.tolist(), first.tolist())
+    assert difference.n == 30
+    assert difference.interval is not None and difference.interval.excludes(0)
+    assert difference.interval.low < difference.value < difference.interval.high
+
+
+def test_the_difference_is_first_minus_second() -> None:
+    assert paired_difference([1.0], [3.0]).value == -2.0
+    assert paired_difference([1.0], [3.0]).interval is None
+
+
+@pytest.mark.parametrize(("first", "second"), [([1.0], [1.0, 2.0]), ([], [])])
+def test_rows_that_cannot_be_paired_are_refused(first: list[float], second: list[float]) -> None:
+    with pytest.raises(ValueError, match="paired rows"):
+        paired_difference(first, second)
+
+
+@pytest.mark.parametrize(
+    ("wins", "losses", "p"),
+    [(0, 0, 1.0), (1, 0, 1.0), (5, 0, 1 / 16), (6, 0, 1 / 32), (1, 9, 22 / 1024), (7, 7, 1.0), (2, 10, 158 / 4096)],
+)
+def test_the_sign_test_gives_the_binomial_tails(wins: int, losses: int, p: float) -> None:
+    assert sign_test(wins, losses) == pytest.approx(p)
+    assert sign_test(losses, wins) == sign_test(wins, losses)
+
+
+def test_the_sign_test_is_exact_for_thousands_of_rows() -> None:
+    # The normal approximation with continuity correction: z = (|5100 - 4900| - 1) / 100
+    assert sign_test(5100, 4900) == pytest.approx(math.erfc(1.99 / math.sqrt(2)), rel=1e-3)
+
+
+def test_the_wilson_interval_of_a_known_case() -> None:
+    # 81 of 263: Newcombe, Statistics in Medicine 17 (1998), table I, method 3
+    interval = wilson_interval(81, 263)
+    assert interval is not None
+    assert interval.low == pytest.approx(0.2553, abs=5e-5)
+    assert interval.high == pytest.approx(0.3662, abs=5e-5)
+
+
+def test_a_share_of_none_or_all_still_has_an_interval_of_width() -> None:
+    none, every = wilson_interval(0, 20), wilson_interval(20, 20)
+    assert none is not None and every is not None
+    assert none.low == 0 and none.high == pytest.approx(0.1611, abs=5e-5)
+    assert every.high == 1 and every.low == pytest.approx(1 - none.high)
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_one_row_has_no_interval_of_a_share(n: int) -> None:
+    assert wilson_interval(n, n) is None
+    assert paired_share_interval(n, 0, n) is None
+
+
+def test_two_systems_that_never_disagree_still_have_an_interval_of_width() -> None:
+    interval = paired_share_interval(0, 0, 31)
+    assert interval is not None
+    assert interval.low == pytest.approx(-interval.high) and interval.high > 0.05
+
+
+@pytest.mark.parametrize(("won", "lost"), [(0.1, 0.1), (0.3, 0.1), (0.5, 0.05)])
+def test_the_paired_interval_of_shares_covers_at_thirty_rows(won: float, lost: float) -> None:
+    generator = np.random.default_rng(5)
+    covered = 0
+    for wins, losses, _ in generator.multinomial(30, [won, lost, 1 - won - lost], size=2000).tolist():
+        interval = paired_share_interval(wins, losses, 30)
+        assert interval is not None
+        covered += interval.low <= won - lost <= interval.high
+    assert covered / 2000 >= 0.93
+
+
+def test_an_interval_excludes_only_what_lies_outside() -> None:
+    interval = Interval(low=0.0, high=1.0)
+    assert not interval.excludes(0.0) and not interval.excludes(1.0)
+    assert interval.excludes(-0.1) and interval.excludes(1.1)
