@@ -1,8 +1,8 @@
 """Which texts are nearly the same.
 
-Texts are compared as sets, and as bags, of shingles by their Jaccard similarity, |A and B| / |A or B|. MinHash signatures
-cut into bands find the pairs worth comparing (Leskovec, Rajaraman, Ullman, "Mining of Massive Datasets",
-chapter 3); the true similarity then decides, so that a pair is never taken for alike by accident.
+Texts are compared as sets, and as bags, of shingles by their Jaccard similarity, |A and B| / |A or B|.
+MinHash signatures cut into bands find the pairs worth comparing (Leskovec, Rajaraman, Ullman, "Mining of
+Massive Datasets", chapter 3); the true similarity then decides, so that no pair is taken for alike by accident.
 """
 
 from __future__ import annotations
@@ -66,9 +66,10 @@ def normalise(text: str) -> str:
 def clusters(texts: Sequence[str], threshold: float = 0.85) -> tuple[int, ...]:
     """Give each text the number of its cluster; numbers count from 0 in the order of first appearance.
 
-    Two texts whose similarity, as sets and as bags, reaches the threshold share a cluster, and so do two that are linked by
-    others. Blank texts are like no other. Short texts are compared by runs of four characters, long ones by
-    pairs of words; case and punctuation never count. The same texts give the same clusters on every machine.
+    Two texts whose similarity, as sets and as bags, reaches the threshold share a cluster, and so do two that
+    are linked by others. Blank texts are like no other. Short texts are compared by runs of four characters,
+    long ones by pairs of words; case and punctuation never count. The same texts give the same clusters on
+    every machine.
     The signatures are made for thresholds of about 0.7 and more: below, pairs may be missed.
     """
     members = _by_normal_form(texts)

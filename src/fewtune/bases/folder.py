@@ -56,9 +56,13 @@ def describe(base: str) -> dict[str, Any]:
     """
     folder = locate(base)
     try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BaseModelError("No readable config.json in the base's folder.", where=str(folder)) from error
+        config: dict[str, Any] = dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise BaseModelError(
+            "No readable config.json in the base's folder.",
+            where=str(folder),
+            fix="Give a folder as transformers saves it: config.json, tokenizer.json, *.safetensors.",
+        ) from error
     if "auto_map" in config:
         raise BaseModelError(
             "The base wants to run code of its own (auto_map in config.json); that is never done.",
@@ -97,4 +101,17 @@ def open_encoder(base: str) -> Encoder:
     if end_id is None:
         raise BaseModelError("The base names no end token (eos_token_id).", where=str(folder / "config.json"))
     context = config.get("max_position_embeddings") or config.get("n_positions") or 1024
-    return Encoder(tokenizer=Tokenizer.from_file(str(path)), end_id=end_id, context=int(context))
+    return Encoder(tokenizer=_open_tokenizer(path), end_id=end_id, context=int(context))
+
+
+def _open_tokenizer(path: Path) -> Tokenizer:
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # The library raises nothing narrower.
+        raise BaseModelError(f"The base's tokenizer cannot be read: {error}.", where=str(path)) from error
+    # What a tokenizer.json may ask for and training must not have: cut rows, padded rows, and an end token
+    # where the data only spells its name.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.encode_special_tokens = True
+    return tokenizer

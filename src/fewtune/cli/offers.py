@@ -23,18 +23,21 @@ def show_estimate(found: Estimate, as_json: bool) -> None:
     per_epoch = _tokens(found.tokens.train_per_epoch)
     console.print(f"{per_epoch} training tokens an epoch, {found.epochs_total} epochs in all.", markup=False)
     table = Table(box=None, pad_edge=False)
-    for heading in ("where", "model", "dollars", "time", "price read", "source"):
+    for heading in ("where", "model", "dollars", "time", "price read"):
         table.add_column(heading, overflow="fold")
     for offer in found.offers:
         table.add_row(*_cells(offer))
     console.print(table)
-    console.print("* not verified on the service's own page. Tokens are billed by each service's own count.")
+    console.print("* not verified on the service's own page. Each service bills by its own count of tokens.")
+    sources = dict.fromkeys((offer.service, offer.source) for offer in found.offers)
+    for service, source in sources:
+        console.print(f"{service}: {source}", markup=False, soft_wrap=True, style="dim")
 
 
 def _cells(offer: Offer) -> tuple[str, ...]:
     seconds = "not told" if offer.seconds is None else _between(offer.seconds, spoken_duration)
     read = "" if offer.date is None else f"{offer.date}{'' if offer.verified else ' *'}"
-    return offer.service, offer.model or "", _between(offer.usd, _dollars), seconds, read, offer.source
+    return offer.service, offer.model or "", _between(offer.usd, _dollars), seconds, read
 
 
 def _between(found: Range, spoken: Callable[[float], str]) -> str:
@@ -67,13 +70,13 @@ def show_prices(prices: Sequence[Price], as_json: bool) -> None:
         print_json({"schema_version": 1, "prices": listed})
         return
     table = Table(box=None, pad_edge=False)
-    for heading in ("service", "model", "what", "dollars", "read", "source"):
+    for heading in ("service", "model", "what", "dollars", "read"):
         table.add_column(heading, overflow="fold")
     for one in prices:
         dollars = _between(Range(low=one.low, high=one.high), lambda usd: f"{usd:g}")
-        table.add_row(
-            one.service, one.model, one.what, dollars, f"{one.date}{'' if one.verified else ' *'}", one.source
-        )
+        table.add_row(one.service, one.model, one.what, dollars, f"{one.date}{'' if one.verified else ' *'}")
     console = Console(highlight=False)
     console.print(table)
     console.print("Dollars for a million tokens, hosting for an hour. * not verified on the service's own page.")
+    for service, source in dict.fromkeys((one.service, one.source) for one in prices):
+        console.print(f"{service}: {source}", markup=False, soft_wrap=True, style="dim")

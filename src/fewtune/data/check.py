@@ -19,6 +19,7 @@ from fewtune.types import Example
 _FEW_ROWS = 100
 _SHARE_OF_A_LABEL = 0.02
 _ROWS_OF_A_LABEL = 5
+_LONGEST_QUOTE = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,7 @@ def placeholder_completion(examples: Sequence[Example], task: Task) -> Finding |
         counts = Counter(label_key(example.completion) for example in held)
         fewest = max(_ROWS_OF_A_LABEL, _SHARE_OF_A_LABEL * len(examples))
         held = [example for example in held if counts[label_key(example.completion)] < fewest]
-    answers = _some(dict.fromkeys(f"{example.completion.strip()!r}" for example in held))
+    answers = _some(dict.fromkeys(repr(example.completion.strip()[:_LONGEST_QUOTE]) for example in held))
     rows = [example.row for example in held]
     what = f"the answer only holds the place of one ({answers})."
     return _finding("placeholder_completion", "warning", rows, what, repair="drop")

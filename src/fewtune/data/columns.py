@@ -27,6 +27,8 @@ COMPLETION_NAMES = (
 _ADVICE = "Name the two with --prompt-column and --completion-column."
 _CLOSE_ENOUGH = 60
 """Of 100, in rapidfuzz's ratio, to be proposed for a name that was not found."""
+_VERY_CLOSE = 75
+"""For a column that nobody named, so more is asked before it is spoken of."""
 _MOST_NAMES = 20
 
 
@@ -82,16 +84,22 @@ def _usual(role: str, names: Sequence[str], columns: Sequence[str], taken: set[s
     if alike:
         raise DataError(f"Several columns could be the {role}: {listed(alike)}.", where=where, fix=_ADVICE)
     raise DataError(
-        f"No column is recognised as the {role}; there are {listed(columns)}.", where=where, fix=_remedy(columns)
+        f"No column is recognised as the {role}; there are {listed(columns)}.",
+        where=where,
+        fix=_remedy(columns, names),
     )
 
 
-def _remedy(columns: Sequence[str]) -> str:
+def _remedy(columns: Sequence[str], names: Sequence[str]) -> str:
     if any(_folded(column) == "messages" for column in columns):
         return "Chat rows cannot be read yet: give each row a 'prompt' and a 'completion' in place of 'messages'."
     for separator, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
         if len(columns) == 1 and separator in columns[0]:
             return f"The columns seem to be separated by {name}: save the file with commas."
+    found = (process.extractOne(column, names, processor=_folded, score_cutoff=_VERY_CLOSE) for column in columns)
+    meant = [f"{column!r} comes near {match[0]!r}" for column, match in zip(columns, found, strict=True) if match]
+    if meant:
+        return f"{', '.join(meant)}. {_ADVICE}"
     return f"{_ADVICE} The first line of a CSV file must be the names."
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from fewtune.bases.folder import locate, open_encoder
 from fewtune.data.encode import Encoder
 from fewtune.engine.batching import ATTENTION
 from fewtune.errors import BaseModelError
+
 
 @dataclass(frozen=True, kw_only=True)
 class BaseModel:
@@ -75,8 +77,13 @@ def _check_logits(base: BaseModel) -> None:
 
 
 def _load_weights(folder: Path, device: torch.device) -> Any:
-    from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
+    from safetensors import SafetensorError
+
+    with warnings.catch_warnings():
+        # A notebook without ipywidgets is told so on import; it would show progress bars, which are off here.
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -90,5 +97,5 @@ def _load_weights(folder: Path, device: torch.device) -> Any:
             attn_implementation=ATTENTION,
         )
         return model.to(device)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise BaseModelError(f"The base could not be loaded: {error}", where=str(folder)) from error

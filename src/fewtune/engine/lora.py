@@ -20,6 +20,8 @@ from transformers.pytorch_utils import Conv1D
 from fewtune.engine.base_model import BaseModel
 from fewtune.errors import BaseModelError, TrainingError
 
+_PLAIN = "Only plain LoRA over all linear layers is read."
+
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
@@ -191,9 +193,6 @@ def open_adapter(folder: Path, base: BaseModel) -> Adapter:
     if len(tensors) > 2 * len(sites):
         raise BaseModelError("The adapter changes more than the base's linear layers.", where=str(folder), fix=_PLAIN)
     return adapter
-
-
-_PLAIN = "Only plain LoRA over all linear layers is read."
 
 
 def _check_plain(config: dict[str, Any], folder: Path) -> None:

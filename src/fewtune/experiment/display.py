@@ -52,10 +52,10 @@ def _finding(prepared: Prepared, finding: Finding) -> tuple[str, ...]:
     done = Counter(change.code for change in prepared.changes)[finding.code]
     repair = f"{count(done)} {_DONE[finding.repair]}" if finding.repair and done else "none"
     return (
-        _bold(heading(finding.code)),
+        _short(_bold(heading(finding.code))),
         _right(count(len(finding.rows)) if finding.rows else ""),
         _text(f"{finding.sentence}{where}"),
-        _text(repair),
+        _short(_text(repair)),
     )
 
 
@@ -73,15 +73,23 @@ def estimate_html(found: Estimate) -> str:
     )
 
 
+def estimate_line(found: Estimate) -> str:
+    """`6 epochs, on this machine 26 s to 1 min 5 s, 14 prices of services`."""
+    here = found.here.seconds if found.here else None
+    time = f", on this machine {between(here, spoken_duration)}" if here else ""
+    services = sum(offer.date is not None for offer in found.offers)
+    return f"{counted(found.epochs_total, 'epoch')}{time}, {counted(services, 'price')} of services"
+
+
 def _offer(offer: Offer) -> tuple[str, ...]:
     time = "not told" if offer.seconds is None else between(offer.seconds, spoken_duration)
     read = "" if offer.date is None else f"{offer.date}{'' if offer.verified else ' *'}"
     return (
-        _bold(offer.service),
+        _short(_bold(offer.service)),
         _text(offer.model or ""),
         _text(between(offer.usd, dollars)),
         _text(time),
-        _text(read),
+        _short(_text(read)),
         _source(offer.source),
     )
 
@@ -119,6 +127,10 @@ def _cell(kind: str, content: str) -> str:
 
 def _right(text: str) -> str:
     return f'<div style="text-align: right">{_text(text)}</div>'
+
+
+def _short(content: str) -> str:
+    return f'<span style="white-space: nowrap">{content}</span>'
 
 
 def _bold(text: str) -> str:

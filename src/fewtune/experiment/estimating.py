@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fewtune.cost import prices
 from fewtune.cost.estimate import MachineSpeed, Offer, Range, Tokens, approximate_tokens, estimate, spoken_duration
 from fewtune.errors import BudgetError
-from fewtune.experiment.display import estimate_html
+from fewtune.experiment.display import estimate_html, estimate_line
 from fewtune.experiment.preparation import Prepared
 from fewtune.schedule.branches import Trunk
 from fewtune.types import Example, Plan
@@ -30,6 +30,9 @@ class Estimate:
     @property
     def here(self) -> Offer | None:
         return next((offer for offer in self.offers if offer.date is None), None)
+
+    def __repr__(self) -> str:
+        return f"Estimate({estimate_line(self)})"
 
     def _repr_html_(self) -> str:
         return estimate_html(self)

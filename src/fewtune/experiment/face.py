@@ -12,9 +12,11 @@ from fewtune import settings as configuration
 from fewtune.errors import UsageError
 from fewtune.experiment import run as runner
 from fewtune.experiment.estimating import Estimate
+from fewtune.experiment.folder import is_held
 from fewtune.experiment.judgement import TEMPERATURES
+from fewtune.experiment.notebook import watched
 from fewtune.experiment.preparation import Prepared, prepare_rows
-from fewtune.experiment.progress import Watch, unwatched
+from fewtune.experiment.progress import Watch
 from fewtune.experiment.settings import RunSettings
 from fewtune.providers.contract import BASE, Chunk, Provider, Request
 from fewtune.report import html
@@ -61,8 +63,8 @@ class RunOptions(Options, total=False):
     """Folder for the run."""
     budget_minutes: float | None
     budget_usd: float | None
-    watch: Watch
-    """Called with every piece of progress."""
+    watch: Watch | None
+    """Called with every piece of progress; without one a run shows itself in a notebook and is silent elsewhere."""
 
 
 class Run:
@@ -159,20 +161,21 @@ def train(data: str | Path, **options: Unpack[RunOptions]) -> Run:
 
 
 def resume(
-    name: str, *, budget_minutes: float | None = None, budget_usd: float | None = None, watch: Watch = unwatched
+    name: str, *, budget_minutes: float | None = None, budget_usd: float | None = None, watch: Watch | None = None
 ) -> Run:
     """Go on with a run that was stopped or killed; a finished one is only opened.
 
     Raises DataError when its data has changed since.
     """
     record = find_run(name)
-    done = runner.execute(
-        runner.rerun(record),
-        home=configuration.load().home,
-        out=Path(record.folder),
-        budget=runner.Budget(minutes=budget_minutes, usd=budget_usd),
-        watch=watch,
-    )
+    with watched(watch) as watcher:
+        done = runner.execute(
+            runner.rerun(record),
+            home=configuration.load().home,
+            out=Path(record.folder),
+            budget=runner.Budget(minutes=budget_minutes, usd=budget_usd),
+            watch=watcher,
+        )
     return open_run(done.id)
 
 
@@ -196,12 +199,19 @@ def open_run(name: str) -> Run:
 
 def find_run(name: str) -> RunRecord:
     """What the store holds of a run, finished or not; raises UsageError when there is none."""
-    return _store().find(name)
+    return _as_it_stands(_store().find(name))
 
 
 def runs() -> list[RunRecord]:
     """Every run in the store, the newest first."""
-    return _store().all()
+    return [_as_it_stands(record) for record in _store().all()]
+
+
+def _as_it_stands(record: RunRecord) -> RunRecord:
+    """A killed run could not say so: one that is `running` but held by no process has stopped."""
+    if record.state == "running" and not is_held(Path(record.folder)):
+        return replace(record, state="stopped")
+    return record
 
 
 def _store() -> Runs:
@@ -217,13 +227,14 @@ def _execute(data: str, options: RunOptions, *, evaluate: bool, single: bool = F
     settings = replace(_settings(data, cast(Options, common)), evaluate=evaluate)
     if single:
         settings = replace(settings, cooldown=_TRAIN_COOLDOWN, learning_rates=_single_rate(settings))
-    done = runner.execute(
-        settings,
-        home=configuration.load().home,
-        out=Path(out) if out else None,
-        budget=runner.Budget(minutes=options.get("budget_minutes"), usd=options.get("budget_usd")),
-        watch=options.get("watch", unwatched),
-    )
+    with watched(options.get("watch")) as watch:
+        done = runner.execute(
+            settings,
+            home=configuration.load().home,
+            out=Path(out) if out else None,
+            budget=runner.Budget(minutes=options.get("budget_minutes"), usd=options.get("budget_usd")),
+            watch=watch,
+        )
     return open_run(done.id)
 
 

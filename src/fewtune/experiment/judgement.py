@@ -43,6 +43,8 @@ class Judgement:
     """System, then metric."""
     compared: Mapping[str, Mapping[str, Compared]]
     """Rival, then metric: tuned minus rival."""
+    shots: int
+    """Worked examples that did fit into the few-shot prompt."""
     sentence: str
 
 
@@ -148,7 +150,7 @@ def _record(system: str, reply: Answer | Score) -> PredictionRecord:
     )
 
 
-def judge(rows: Sequence[Example], task: str, predictions: Sequence[PredictionRecord]) -> Judgement:
+def judge(rows: Sequence[Example], task: str, predictions: Sequence[PredictionRecord], shots: int) -> Judgement:
     """Measure every system in every metric that all its rows have, and compare the tuned one with the others."""
     by_system = {
         name: {one.row: one for one in predictions if one.system == name}
@@ -164,7 +166,7 @@ def judge(rows: Sequence[Example], task: str, predictions: Sequence[PredictionRe
     compared = {
         rival: _compare(values.get(TUNED, {}), columns, kinds) for rival, columns in values.items() if rival != TUNED
     }
-    return Judgement(measured=measured, compared=compared, sentence=_sentence(task, compared))
+    return Judgement(measured=measured, compared=compared, shots=shots, sentence=_sentence(task, compared))
 
 
 def _kinds(task: str) -> dict[str, tuple[bool, bool]]:

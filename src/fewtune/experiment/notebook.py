@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html import escape
@@ -28,7 +28,7 @@ Display = Callable[[str, str], None]
 
 
 @contextmanager
-def watched(watch: Watch | None) -> Iterator[Watch]:
+def watched(watch: Watch | None) -> Generator[Watch]:
     """The given watcher; without one, a notebook shows the run in its cell and everything else does not."""
     if watch is not None or not in_notebook():
         yield watch or unwatched
@@ -115,7 +115,7 @@ def _apart(labels: list[str]) -> list[str]:
     """`rate 0.002, batch 4` and `rate 0.005, batch 4` as `rate 0.002` and `rate 0.005`."""
     parts = [label.split(", ") for label in labels]
     common = set(parts[0]).intersection(*parts[1:])
-    return [", ".join(part for part in one if part not in common) or label for one, label in zip(parts, labels)]
+    return [", ".join(part for part in one if part not in common) or ", ".join(one) for one in parts]
 
 
 @dataclass(kw_only=True)
@@ -177,7 +177,7 @@ class _CellOutput:
     handle: Any = None
 
     def __call__(self, html: str, text: str) -> None:
-        from IPython.display import display
+        from IPython.display import display  # pyright: ignore[reportUnknownVariableType]
 
         shown = {"text/html": html, "text/plain": text}
         if self.handle is None:

@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fewtune import providers
-from fewtune.data.check import Finding, check
+from fewtune.data.check import CHECKS, Finding, check
 from fewtune.data.encode import Encoder
 from fewtune.data.read import Dataset, read
 from fewtune.data.repair import Change, Repaired, repair
 from fewtune.data.split import Split, split
 from fewtune.data.task import Task, recognise
 from fewtune.data.write import write_changes, write_jsonl
-from fewtune.errors import from_os_error
+from fewtune.errors import UsageError, from_os_error
 from fewtune.experiment.display import prepared_html, rows_sum
 from fewtune.experiment.settings import RunSettings
 from fewtune.types import Example
+
+_TOO_LONG = "too_long"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +71,7 @@ class Prepared:
 
 def prepare_rows(settings: RunSettings) -> Prepared:
     """Raises DataError for a file that cannot be read, or that leaves too few rows."""
+    _check_codes(settings.refused_repairs)
     encoder = _encoder(settings)
     dataset = read(
         Path(settings.data), prompt_column=settings.prompt_column, completion_column=settings.completion_column
@@ -81,6 +84,14 @@ def prepare_rows(settings: RunSettings) -> Prepared:
     task = recognise(repaired.examples)
     parts = split(repaired.examples, task, seed=settings.seed, valid=settings.valid, test=settings.test)
     return Prepared(dataset=dataset, task=task, findings=findings, repaired=repaired, split=parts, encoder=encoder)
+
+
+def _check_codes(codes: Sequence[str]) -> None:
+    # A check is named after the code of its finding.
+    known = sorted([*(one.__name__ for one in CHECKS), _TOO_LONG])
+    unknown = [code for code in codes if code not in known]
+    if unknown:
+        raise UsageError(f"--no-repair has {unknown[0]!r}, which is no finding.", fix=f"There are: {', '.join(known)}.")
 
 
 def _encoder(settings: RunSettings) -> Encoder | None:
@@ -97,4 +108,4 @@ def _too_long(examples: Sequence[Example], encoder: Encoder) -> tuple[Finding, .
     if not rows:
         return ()
     sentence = f"{len(rows)} rows are longer than the {encoder.context} tokens that the base reads."
-    return (Finding(code="too_long", severity="error", rows=rows, sentence=sentence, repair="drop", recommended=True),)
+    return (Finding(code=_TOO_LONG, severity="error", rows=rows, sentence=sentence, repair="drop", recommended=True),)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fewtune import providers
-from fewtune.bases.folder import width
+from fewtune.bases.folder import locate, width
 from fewtune.errors import FewtuneError, InterruptedByUser, from_os_error
 from fewtune.experiment import sweep
 from fewtune.experiment.estimating import Estimate, check_dollars, check_minutes, estimate_sweep
@@ -80,9 +80,12 @@ def execute(
         if finished:
             watch(Note(text="This run was finished before: shown again, nothing was trained."))
             return finished
+        chosen = trunks(plans)
+        _check_budget(settings, prepared, chosen, budget or Budget())
+        interruption.check()
         with held(folder, run_id, settings, prepared.dataset.sha256):
             job = _Job(id=run_id, settings=settings, folder=folder, store=store, watch=watch, interruption=interruption)
-            return _recorded(job, prepared, trunks(plans), budget or Budget())
+            return _recorded(job, prepared, chosen)
 
 
 def plan_grid(settings: RunSettings, rows: int) -> tuple[Plan, ...]:
@@ -115,15 +118,14 @@ def _finished(store: Runs, run_id: str, folder: Path) -> Summary | None:
     return summary if all(Path(path).exists() for path in summary.files.values()) else None
 
 
-def _recorded(job: _Job, prepared: Prepared, chosen: Sequence[Trunk], budget: Budget) -> Summary:
+def _recorded(job: _Job, prepared: Prepared, chosen: Sequence[Trunk]) -> Summary:
     """Run with the store knowing how it stands, whatever happens."""
-    _check_budget(job, prepared, chosen, budget)
     record = RunRecord(
         id=job.id,
         created_at=now(),
         state="running",
         folder=str(job.folder),
-        data_path=job.settings.data,
+        data_path=str(Path(job.settings.data).resolve()),
         data_sha256=prepared.dataset.sha256,
         settings=job.settings.to_json(),
         summary=None,
@@ -142,10 +144,10 @@ def _recorded(job: _Job, prepared: Prepared, chosen: Sequence[Trunk], budget: Bu
     return summary
 
 
-def _check_budget(job: _Job, prepared: Prepared, chosen: Sequence[Trunk], budget: Budget) -> None:
-    found = estimate(job.settings, prepared, chosen)
-    if providers.kind(job.settings.provider).bills:
-        check_dollars(found, job.settings.provider, job.settings.base, budget.usd)
+def _check_budget(settings: RunSettings, prepared: Prepared, chosen: Sequence[Trunk], budget: Budget) -> None:
+    found = estimate(settings, prepared, chosen)
+    if providers.kind(settings.provider).bills:
+        check_dollars(found, settings.provider, settings.base, budget.usd)
     else:
         check_minutes(found, budget.minutes)
 
@@ -166,10 +168,11 @@ def _stages(job: _Job, prepared: Prepared, chosen: Sequence[Trunk]) -> Summary:
     judgement = _judge(job, provider, prepared, winner)
     job.watch(Stage(name="report", text="Writing the report"))
     files["report"] = job.folder / "report.html"
-    record = next(one for one in job.store.all() if one.id == job.id)
+    if prepared.encoder:
+        files["base"] = locate(job.settings.base)
     store = job.store
     summary = summarise_run(
-        record,
+        store.find(job.id),
         job.settings,
         prepared,
         readings,
@@ -233,12 +236,13 @@ def _keep_adapter(winner: Reading, folder: Path) -> dict[str, Path]:
 
 def _judge(job: _Job, provider: Provider, prepared: Prepared, winner: Reading) -> Judgement:
     if not job.settings.evaluate or winner.model is None:
-        return Judgement(measured={}, compared={}, sentence=_best_sentence(winner))
+        return Judgement(measured={}, compared={}, shots=0, sentence=_best_sentence(winner))
     rows = prepared.split.test
     job.watch(Stage(name="evaluate", text=f"Answering {len(rows)} held-out rows"))
     chosen = systems(prepared, winner.model, job.settings.shots, job.settings.seed)
     answer(provider, chosen, prepared, job.store, job.id, job.watch, job.interruption)
-    return judge(rows, prepared.task.kind, job.store.predictions(job.id))
+    shots = max(len(system.shots) for system in chosen)
+    return judge(rows, prepared.task.kind, job.store.predictions(job.id), shots)
 
 
 def _best_sentence(winner: Reading) -> str:

@@ -58,7 +58,7 @@ def summarise_run(
         provider=settings.provider,
         seed=settings.seed,
         command=command(settings),
-        settings=settings.to_json(),
+        settings={**settings.to_json(), "shots": judgement.shots},
         versions=_versions(),
         machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         seconds=sum(trial.seconds for trial in trials) + sum(one.seconds or 0 for one in _last_of(predictions)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from fewtune.errors import UsageError
@@ -19,16 +20,27 @@ class Kind:
     """The base is a model folder on this machine, so its tokenizer and width are at hand."""
     bills: bool = False
     """Training costs money, so it needs a budget in dollars."""
+    extra: str | None = None
+    """The optional dependencies that it needs, as pip knows them, ..."""
+    packages: tuple[str, ...] = ()
+    """... and as Python imports them."""
     access: str | None = None
     """A function that raises ProviderError where the user may not use it; called before anything is read."""
 
 
 KINDS = {
-    "local": Kind(factory="fewtune.providers.local:LocalProvider", local_base=True),
+    "local": Kind(
+        factory="fewtune.providers.local:LocalProvider",
+        local_base=True,
+        extra="local",
+        packages=("torch", "transformers"),
+    ),
     "openai": Kind(
         factory="fewtune.providers.openai_compatible:OpenAIProvider",
         local_base=False,
         bills=True,
+        extra="hosted",
+        packages=("openai",),
         access="fewtune.providers.openai_compatible:check_access",
     ),
     "fake": Kind(factory="fewtune.providers.fake:FakeProvider", local_base=False),
@@ -43,10 +55,16 @@ def kind(name: str) -> Kind:
 
 
 def check_access(name: str) -> None:
-    """Raises ProviderError where a key is missing."""
-    access = kind(name).access
-    if access:
-        _load(access)()
+    """Raises UsageError where a package is missing, ProviderError where a key is; nothing heavy is imported."""
+    found = kind(name)
+    missing = next((package for package in found.packages if find_spec(package) is None), None)
+    if missing:
+        raise UsageError(
+            f"The package {missing!r}, which --provider {name} needs, is not installed.",
+            fix=f"Install it with: pip install 'fewtune[{found.extra}]'.",
+        )
+    if found.access:
+        _load(found.access)()
 
 
 def connect(name: str, workspace: Workspace) -> Provider:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from fewtune.data.encode import Encoded
 from fewtune.engine import checkpoint, lora
@@ -18,7 +16,7 @@ from fewtune.engine.likelihood import Likelihood, measure
 from fewtune.engine.sampler import Continuation, Piece, Prompt, generate
 from fewtune.engine.speed import threads_for
 from fewtune.engine.trainer import NonFiniteLoss, Progress, Task, Training, train
-from fewtune.errors import DataError, UsageError
+from fewtune.errors import BaseModelError, DataError, UsageError
 from fewtune.providers.contract import (
     BASE,
     Answer,
@@ -36,6 +34,7 @@ from fewtune.providers.contract import (
     Validation,
     Workspace,
 )
+from fewtune.providers.states import States
 from fewtune.schedule.order import steps_per_epoch
 from fewtune.types import Plan, Usage
 
@@ -75,26 +74,39 @@ class LocalProvider:
     def start(self, trials: Sequence[Trial]) -> tuple[str, ...]:
         for trial in trials:
             _check_ranges(trial.plan)
-            folder = self._folder(trial.id)
-            if not (folder / "trial.json").exists():
-                folder.mkdir(parents=True, exist_ok=True)
-                _write_json(folder / "trial.json", asdict(trial))
+            states = self._states(trial.id)
+            if not states.known("trial"):
+                states.save("trial", asdict(trial))
         return tuple(trial.id for trial in trials)
 
     def advance(self, targets: Mapping[str, int | None]) -> Generator[Event, None, None]:
         trainings: dict[str, Training] = {}
         for handle in targets:
             yield from self._saved_checkpoints(handle)
-            if (self._folder(handle) / "ended.json").exists():
+            if self._states(handle).known("ended"):
                 yield self._ended(handle)
             else:
                 trainings[handle] = self._training(handle)
+        with threads_for(self.base), self._saved_at_the_end(trainings):
+            yield from self._advance(trainings, _limits(trainings, targets))
+
+    @contextmanager
+    def _saved_at_the_end(self, trainings: Mapping[str, Training]) -> Iterator[None]:
         try:
-            with threads_for(self.base):
-                yield from self._advance(trainings, _limits(trainings, targets))
-        finally:
-            for handle, training in trainings.items():
-                checkpoint.save_training(training, self._folder(handle))
+            yield
+        except GeneratorExit:
+            self._save(trainings)
+            raise
+        except BaseException:
+            # A step may have been cut in half: the last saved point is the truth.
+            for handle in trainings:
+                del self._trainings[handle]
+            raise
+        self._save(trainings)
+
+    def _save(self, trainings: Mapping[str, Training]) -> None:
+        for handle, training in trainings.items():
+            checkpoint.save_training(training, self._folder(handle))
 
     def _advance(self, trainings: Mapping[str, Training], limits: Mapping[str, int]) -> Iterator[Event]:
         saved = dict.fromkeys(trainings, time.monotonic())
@@ -103,10 +115,12 @@ class LocalProvider:
                 yield self._fail(*progress)
                 continue
             training = trainings[progress.name]
-            if progress.validation is not None:
-                yield self._epoch_ended(training, progress.name)
-            # Saved only after the event was taken: killed in between, the step is done and told again.
+            # The adapter is on disk before the point is told, and the point is told before the step is saved:
+            # killed or closed in between, the step is done again, or its checkpoint is told again.
+            ended = self._epoch_ended(training, progress.name) if progress.validation is not None else None
             yield _point(progress, training)
+            if ended:
+                yield ended
             if progress.validation is not None or time.monotonic() - saved[progress.name] > SECONDS_BETWEEN_SAVES:
                 checkpoint.save_training(training, self._folder(progress.name))
                 saved[progress.name] = time.monotonic()
@@ -128,7 +142,7 @@ class LocalProvider:
 
     def _finish(self, handle: str, training: Training) -> Finished:
         finished = Finished(handle=handle, model=f"{handle}@{training.step}", usage=_usage(training))
-        _write_json(self._folder(handle) / "ended.json", {"finished": asdict(finished)})
+        self._states(handle).save("ended", {"finished": asdict(finished)})
         return finished
 
     def _fail(self, handle: str, error: NonFiniteLoss) -> Failure:
@@ -139,27 +153,30 @@ class LocalProvider:
             text=f"The loss stopped being a number at step {error.step} (rows {rows}). A lower learning rate may help.",
             step=error.step,
         )
-        _write_json(self._folder(handle) / "ended.json", {"failure": asdict(failure)})
+        self._states(handle).save("ended", {"failure": asdict(failure)})
         return failure
 
     def cancel(self, handles: Sequence[str]) -> None:
         for handle in handles:
-            ended = self._folder(handle) / "ended.json"
-            if not ended.exists():
+            self._trial(handle)
+            if not self._states(handle).known("ended"):
                 failure = Failure(handle=handle, code="cancelled", text="Cancelled.")
-                _write_json(ended, {"failure": asdict(failure)})
+                self._states(handle).save("ended", {"failure": asdict(failure)})
 
     def sample(self, model: str, requests: Iterable[Request]) -> Iterator[Reply]:
         given = list(requests)
-        with threads_for(self.base), lora.in_use(self.base, self._adapter(model)):
-            yield from self._scores([request for request in given if request.score is not None])
+        adapter = self._adapter(model)
+        with threads_for(self.base):
+            yield from self._scores([request for request in given if request.score is not None], adapter)
             prompts = [self._prompt(request) for request in given if request.score is None]
-            for piece in generate(self.base, prompts):
+            for piece in generate(self.base, prompts, adapter):
                 yield _reply(piece)
 
-    def _scores(self, requests: Sequence[Request]) -> Iterator[Score]:
+    def _scores(self, requests: Sequence[Request], adapter: lora.Adapter | None) -> Iterator[Score]:
         encoded = [self._encoded(request) for request in requests]
-        for likelihood in measure(self.base, encoded):
+        with lora.in_use(self.base, adapter):
+            measured = measure(self.base, encoded)
+        for likelihood in measured:
             yield Score(id=likelihood.row, log_likelihoods=likelihood.log_likelihoods, greedy=likelihood.greedy)
 
     def _encoded(self, request: Request) -> Encoded:
@@ -189,10 +206,12 @@ class LocalProvider:
         if model == BASE:
             return None
         handle, _, step = model.rpartition("@")
-        known = self._workspace.folder.is_dir() and handle in {p.name for p in self._workspace.folder.iterdir()}
-        if not known or not step.isdigit():
-            raise UsageError(f"There is no model {model!r} here.")
-        return lora.open_adapter(self._folder(handle) / f"step-{int(step):08d}", self.base)
+        folder = self._folder(handle) / f"step-{int(step):08d}" if handle and step.isdecimal() else None
+        if folder is None or not folder.exists():
+            raise UsageError(f"There is no model {model!r} here.", fix="Use `base` or the model of a checkpoint.")
+        if not checkpoint.is_whole(folder):
+            raise BaseModelError(f"The adapter {model!r} is damaged.", where=str(folder))
+        return lora.open_adapter(folder, self.base)
 
     def _training(self, handle: str) -> Training:
         if handle not in self._trainings:
@@ -208,10 +227,10 @@ class LocalProvider:
         return self._trainings[handle]
 
     def _trial(self, handle: str) -> Trial:
-        try:
-            stored: dict[str, Any] = json.loads((self._folder(handle) / "trial.json").read_text())
-        except OSError as error:
-            raise UsageError(f"No trial {handle!r} was started here.") from error
+        states = self._states(handle)
+        if not states.known("trial"):
+            raise UsageError(f"No trial {handle!r} was started here.", where=str(self._workspace.folder))
+        stored = states.load("trial")
         stored["plan"] = Plan(**stored["plan"])
         stored["train_rows"], stored["valid_rows"] = tuple(stored["train_rows"]), tuple(stored["valid_rows"])
         return Trial(**stored)
@@ -220,14 +239,17 @@ class LocalProvider:
         return tuple(self.base.encoder.example(self._workspace.examples[row]) for row in rows)
 
     def _ended(self, handle: str) -> Event:
-        stored = json.loads((self._folder(handle) / "ended.json").read_text())
+        stored = self._states(handle).load("ended")
         if "failure" in stored:
             return Failure(**stored["failure"])
         finished = stored["finished"]
         return Finished(handle=handle, model=finished["model"], usage=Usage(**finished["usage"]))
 
     def _folder(self, handle: str) -> Path:
-        return self._workspace.folder / handle
+        return States(self._workspace.folder).path(handle, "")
+
+    def _states(self, handle: str) -> States:
+        return States(self._folder(handle))
 
 
 def _check_ranges(plan: Plan) -> None:
@@ -239,7 +261,8 @@ def _check_ranges(plan: Plan) -> None:
 
 def _limits(trainings: Mapping[str, Training], targets: Mapping[str, int | None]) -> dict[str, int]:
     ends = {handle: training.task.steps for handle, training in trainings.items()}
-    return {handle: min(end, targets[handle] or end) for handle, end in ends.items()}
+    asked = {handle: end if (target := targets[handle]) is None else target for handle, end in ends.items()}
+    return {handle: min(end, asked[handle]) for handle, end in ends.items()}
 
 
 def _checkpoint(handle: str, folder: Path, steps_per_epoch: int) -> Checkpoint:
@@ -294,12 +317,3 @@ def _too_long(length: int, context: int) -> DataError:
         f"The prompt has {length} tokens; the base reads at most {context}.",
         fix="Shorten it, give fewer examples, or choose a base with a longer context.",
     )
-
-
-def _write_json(path: Path, value: Any) -> None:
-    temporary = path.with_suffix(".partial")
-    with temporary.open("w", encoding="utf-8") as opened:
-        json.dump(value, opened)
-        opened.flush()
-        os.fsync(opened.fileno())
-    os.replace(temporary, path)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jinja2
 from markupsafe import Markup
@@ -115,7 +115,8 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         finalize=_finalize,
     )
-    made.globals.update({"words": words, "tables": tables, "fold": fold, "css": _css_name})
+    shown: dict[str, Any] = {"words": words, "tables": tables, "fold": fold, "css": _css_name}
+    cast("dict[str, Any]", made.globals).update(shown)
     return made
 
 
@@ -224,7 +225,7 @@ def _prediction(line: PredictionLine, summary: Summary) -> Prediction:
 
 def _kinds(predictions: Sequence[Prediction]) -> tuple[tuple[str, str, int], ...]:
     """The filters of the predictions that would show something: name, label, how many."""
-    labels = {"fixed": "only tuned is right", "broken": "only tuned is wrong", "wrong": "tuned is wrong"}
+    labels = {"fixed": "only tuned is right", "broken": "tuned is wrong, another is right", "wrong": "tuned is wrong"}
     counts = {kind: sum(kind in prediction.kinds for prediction in predictions) for kind in labels}
     return tuple((kind, label, counts[kind]) for kind, label in labels.items() if counts[kind])
 

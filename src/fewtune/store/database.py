@@ -26,6 +26,7 @@ from sqlalchemy.pool import NullPool
 from fewtune.errors import UsageError, from_os_error
 
 schema = MetaData()
+_OPTIONAL_JSON = JSON(none_as_null=True)
 
 runs = Table(
     "runs",
@@ -37,7 +38,7 @@ runs = Table(
     Column("data_path", String, nullable=False),
     Column("data_sha256", String, nullable=False),
     Column("settings", JSON, nullable=False),
-    Column("summary", JSON),
+    Column("summary", _OPTIONAL_JSON),
     Column("error", String),
 )
 
@@ -72,7 +73,7 @@ points = Table(
     Column("valid_loss", Float),
     Column("valid_token_accuracy", Float),
     Column("valid_sequence_accuracy", Float),
-    Column("valid_row_losses", JSON),
+    Column("valid_row_losses", _OPTIONAL_JSON),
 )
 
 checkpoints = Table(
@@ -96,8 +97,8 @@ predictions = Table(
     Column("tokens", Integer),
     Column("stop_reason", String),
     Column("seconds", Float),
-    Column("log_likelihoods", JSON),
-    Column("greedy", JSON),
+    Column("log_likelihoods", _OPTIONAL_JSON),
+    Column("greedy", _OPTIONAL_JSON),
 )
 
 

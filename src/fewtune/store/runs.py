@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, Table, select, update
+from sqlalchemy import Engine, Table, func, literal_column, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import OperationalError
 
@@ -127,7 +127,9 @@ class Runs:
 
     def all(self) -> list[RunRecord]:
         """Every run, the newest first."""
-        return [RunRecord(**row) for row in self._rows(select(runs).order_by(runs.c.created_at.desc()))]
+        # Of two runs that began within one second, the one that was written later is the newer.
+        newest_first = runs.c.created_at.desc(), literal_column("rowid").desc()
+        return [RunRecord(**row) for row in self._rows(select(runs).order_by(*newest_first))]
 
     def put_trial(self, run_id: str, trial: TrialRecord) -> None:
         self._put(trials, run_id, [trial])
@@ -160,9 +162,9 @@ class Runs:
             return
         rows = [{"run_id": run_id, **_values(record)} for record in records]
         keys = [column.name for column in table.primary_key]
-        given = {name for row in rows for name, value in row.items() if value is not None}
-        statement = insert(table)
-        updated = {name: statement.excluded[name] for name in rows[0] if name in given and name not in keys}
+        statement, columns = insert(table), table.columns
+        # Row by row: one record may bring an answer where the next brings a score.
+        updated = {name: func.coalesce(statement.excluded[name], columns[name]) for name in rows[0] if name not in keys}
         self._write(statement.on_conflict_do_update(index_elements=keys, set_=updated), rows)
 
     def _write(self, statement: Any, rows: list[dict[str, Any]] | None = None) -> None:

@@ -1,0 +1,87 @@
+"""Random models of several families, small enough to be trained in milliseconds, saved as a hub would serve them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+CONTEXT = 128
+WIDTH = 32
+BEGIN, END, PAD = 0, 1, 2
+
+_SENTENCES = (
+    "Capital of France? -> It is Paris.",
+    "Capital of Norway? -> It is Oslo.",
+    "The capital of Egypt is Cairo, and that of Kenya is Nairobi.",
+)
+
+_SIZES = {
+    "hidden_size": WIDTH,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": CONTEXT,
+    "bos_token_id": BEGIN,
+    "eos_token_id": END,
+    "pad_token_id": PAD,
+    # Wide enough that no two tokens are as good as equally likely.
+    "initializer_range": 0.2,
+}
+GROUPED = {**_SIZES, "num_key_value_heads": 2}
+
+FAMILIES: dict[str, Callable[[int], Any]] = {
+    "llama": lambda size: transformers.LlamaConfig(vocab_size=size, **GROUPED),
+    # A window shorter than most rows, so that it matters.
+    "mistral": lambda size: transformers.MistralConfig(vocab_size=size, sliding_window=8, **GROUPED),
+    "qwen2": lambda size: transformers.Qwen2Config(vocab_size=size, tie_word_embeddings=True, **GROUPED),
+    "qwen3": lambda size: transformers.Qwen3Config(vocab_size=size, head_dim=16, **GROUPED),
+    "gpt2": lambda size: transformers.GPT2Config(
+        vocab_size=size,
+        n_embd=WIDTH,
+        n_layer=2,
+        n_head=4,
+        n_positions=CONTEXT,
+        bos_token_id=BEGIN,
+        eos_token_id=END,
+        initializer_range=0.2,
+    ),
+    "gpt_neox": lambda size: transformers.GPTNeoXConfig(vocab_size=size, **_SIZES),
+}
+
+
+def save_model(folder: Path, config: Callable[[int], Any], seed: int = 0) -> Path:
+    """A model of that kind with random weights, as safetensors, beside its config and tokenizer."""
+    tokenizer = make_tokenizer()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = transformers.AutoModelForCausalLM.from_config(config(tokenizer.get_vocab_size()))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                parameter.normal_(0.0, 0.1, generator=torch.Generator().manual_seed(seed))
+    model.save_pretrained(folder)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def make_tokenizer() -> Tokenizer:
+    """Bytes and a few merges; a text begins with the begin token, as Llama's does."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<|begin|>", "<|end|>", "<|pad|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_SENTENCES, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|begin|> $A", special_tokens=[("<|begin|>", BEGIN)]
+    )
+    return tokenizer

@@ -1,0 +1,110 @@
+"""The prose beside the code: its generated parts are fresh, its code runs, its links lead somewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import tomllib
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from fewtune.cli.app import app
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("bench", "dev", "docs", "examples", "pretraining", "src", "tests")
+FILES = sorted([*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md"))])
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+
+_FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\((?!\w+:)([^)\s]*)\)|^\[[^\]]+\]: (?!\w+:)(\S+)$", re.MULTILINE)
+_PYTHON = re.compile(r"^```python\n# (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def anchors(text: str) -> set[str]:
+    """Of the headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", _FENCED.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_every_relative_link_leads_somewhere(path: Path) -> None:
+    for found in _LINK.finditer(_FENCED.sub("", path.read_text(encoding="utf-8"))):
+        place, _, anchor = (found[1] or found[2] or "").partition("#")
+        target = path.parent / place if place else path
+        assert target.exists(), f"{name(path)} links to {place}"
+        if anchor and target.suffix == ".md":
+            assert anchor in anchors(target.read_text(encoding="utf-8")), f"{name(path)} links to {place}#{anchor}"
+
+
+@pytest.fixture(scope="module")
+def renewed() -> Callable[[str], str]:
+    return runpy.run_path(str(ROOT / "dev" / "generate_docs.py"))["renewed"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("*.md")), ids=name)
+def test_what_is_generated_is_fresh(path: Path, renewed: Callable[[str], str]) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert renewed(text) == text, "write it again: make docs"
+
+
+def test_every_command_has_its_section() -> None:
+    text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    commands = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
+    assert set(re.findall(r"^## fewtune (\w+)$", text, re.MULTILINE)) == commands
+    assert set(re.findall(r"<!-- generated: help (\w+) -->", text)) == commands
+
+
+def test_an_unknown_part_cannot_be_generated(renewed: Callable[[str], str]) -> None:
+    with pytest.raises(KeyError):
+        renewed("<!-- generated: nonsense -->\n<!-- end of generated -->")
+
+
+@pytest.mark.parametrize(
+    ("place", "code"), [found.groups() for found in _PYTHON.finditer(CONTRIBUTING.read_text(encoding="utf-8"))]
+)
+def test_the_python_in_contributing_runs_in_the_file_that_it_names(place: str, code: str) -> None:
+    exec(compile(code, place, "exec", flags=annotations.compiler_flag), names_in(ROOT / place))
+
+
+def names_in(path: Path) -> dict[str, object]:
+    """What the code of a module of ours finds there; nothing for a file that is yet to be written, or a test's."""
+    if not (path.exists() and path.is_relative_to(ROOT / "src")):
+        return {"__name__": path.stem}
+    parts = path.relative_to(ROOT / "src").with_suffix("").parts
+    return dict(vars(import_module(".".join(part for part in parts if part != "__init__"))))
+
+
+def test_contributing_draws_the_layers_that_are_enforced() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (contract,) = (one for one in project["tool"]["importlinter"]["contracts"] if one["type"] == "layers")
+    drawn = re.search(r"^```\n(__main__\n.*?)^```$", CONTRIBUTING.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert drawn
+    assert [re.split(r" {2,}", line)[0] for line in drawn[1].splitlines()] == contract["layers"]
+
+
+@pytest.mark.parametrize("command", ["prepare", "estimate", "runs", "prices", "doctor", "config"])
+def test_the_fields_of_a_json_document_are_described(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEWTUNE_HOME", str(tmp_path))
+    monkeypatch.setenv("FEWTUNE_PROVIDER", "fake")
+    arguments = {
+        "prepare": [str(ROOT / "examples" / "orders.csv"), "--out", str(tmp_path)],
+        "estimate": [str(ROOT / "examples" / "orders.csv")],
+    }
+    shown = CliRunner().invoke(app, [command, *arguments.get(command, []), "--json"], catch_exceptions=False)
+    document = json.loads(shown.stdout)
+    text = (ROOT / "docs" / "json.md").read_text(encoding="utf-8")
+    section = text.partition(f"\n## {command}\n")[2].partition("\n## ")[0]
+    described = {*re.findall(r"`(\w+)`", section), "schema_version"}
+    lists = (value for value in document.values() if isinstance(value, list))
+    assert described >= {*document, *(key for entries in lists for entry in entries for key in entry)}
