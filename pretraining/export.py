@@ -101,7 +101,7 @@ def _samples(model: LlamaForCausalLM, tokenizer: Tokenizer) -> list[tuple[str, s
     return written
 
 
-def card(model: LlamaForCausalLM, work: Path, out: Path, books: list[Book], metadata: dict[str, str]) -> str:
+def card(model: LlamaForCausalLM, work: Path, out: Path, books: list[Book], metadata: dict[str, str], note: str) -> str:
     tokenizer = tokenizers_of.load(work)
     recipe = Recipe(**json.loads((work / "recipe.json").read_text()))
     measured = [(book, bits_per_byte(model, tokenizer, book)) for book in books]
@@ -121,6 +121,7 @@ def card(model: LlamaForCausalLM, work: Path, out: Path, books: list[Book], meta
         tokens=f"{tokens / 1e6:.1f}",
         minutes=round(float(metadata["seconds"]) / 60),
         steps=metadata["step"],
+        note=note,
         mean=f"{mean:.3f}",
         rows=rows,
         held_out=", ".join(map(str, HELD_OUT_LINES)),
@@ -144,7 +145,7 @@ here to show what tuning does and to be tested on; it is not a good model by tod
   `mlschmitt/classic-books-markdown`); {tokens} million tokens, none read twice. Nothing else.
 - **How**: `python -m pretraining.train --steps {steps}`, seed 0, about {minutes} minutes on two CPU cores shared with
   other work; Muon for the matrices, AdamW for the rest, warm-up, stable rate, linear decay. Torch {torch},
-  Python {python}. The recipe is the folder `pretraining/` of the source repository.
+  Python {python}. The recipe is the folder `pretraining/` of the source repository. {note}
 - **Licence**: the weights are Apache-2.0 like the package.
 - **Frame**: prompt, `{separator}`, a space, the answer, the end token. Frozen, with the tokenizer and the context.
 - **SHA-256 of model.safetensors**: `{digest}`
@@ -178,11 +179,14 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--note", default="Uninterrupted.", help="what else a reader of the card must know of the run")
     arguments = parser.parse_args()
     model, metadata = open_model(arguments.work)
     write_base(model, arguments.work, arguments.out)
     books = [book for book in read_books(arguments.corpus) if is_held_out(book)]
-    (arguments.out / "README.md").write_text(card(model, arguments.work, arguments.out, books, metadata))
+    (arguments.out / "README.md").write_text(
+        card(model, arguments.work, arguments.out, books, metadata, arguments.note)
+    )
 
 
 if __name__ == "__main__":

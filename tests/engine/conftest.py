@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from standin.tiny_models import FAMILIES, save_model
 
 from fewtune.data.encode import Encoded
 from fewtune.engine import lora
@@ -16,6 +15,7 @@ from fewtune.engine.base_model import BaseModel, load
 from fewtune.engine.lora import Adapter
 from fewtune.engine.trainer import Task, Training, begin
 from fewtune.types import Example, Plan, Source
+from standin.tiny_models import FAMILIES, save_model
 
 # Two threads that wait for a busy core are many times slower than one.
 torch.set_num_threads(1)

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from standin.tiny_models import GROUPED, CONTEXT, END, save_model
 
 from fewtune.engine.base_model import BaseModel, load
 from fewtune.errors import BaseModelError
+from standin.tiny_models import CONTEXT, END, GROUPED, save_model
 
 
 def test_a_base_is_loaded_frozen_in_fp32_with_its_tokenizer(base: BaseModel) -> None:

@@ -33,7 +33,9 @@ def padded_losses(folder: Path, examples: tuple[Encoded, ...]) -> list[torch.Ten
     with torch.no_grad():
         logits = model(input_ids=ids, attention_mask=mask).logits
     return [
-        cross_entropy(row[one.prompt_length - 1 : len(one.ids) - 1], torch.tensor(one.ids[one.prompt_length :]), reduction="none")
+        cross_entropy(
+            row[one.prompt_length - 1 : len(one.ids) - 1], torch.tensor(one.ids[one.prompt_length :]), reduction="none"
+        )
         for row, one in zip(logits, examples, strict=True)
     ]
 
@@ -70,7 +72,10 @@ def test_groups_keep_every_example_in_order_and_within_the_limit(lengths: list[i
 
 class TestPackedLosses:
     def test_a_packed_example_has_the_loss_that_it_has_alone(
-        self, base: BaseModel, encode: Callable[[BaseModel], tuple[Encoded, ...]], random_adapter: Callable[..., Adapter]
+        self,
+        base: BaseModel,
+        encode: Callable[[BaseModel], tuple[Encoded, ...]],
+        random_adapter: Callable[..., Adapter],
     ) -> None:
         examples = encode(base)
         packed = pack(examples, base.device, 0.3)

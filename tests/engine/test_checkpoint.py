@@ -95,9 +95,7 @@ class TestResuming:
         assert step(llama, "t", opened).loss == step(llama, "t", training).loss
         assert torch.equal(opened.adapter.flat, training.adapter.flat)
 
-    def test_the_last_two_points_are_kept(
-        self, llama: BaseModel, training: Training, two_points: Path
-    ) -> None:
+    def test_the_last_two_points_are_kept(self, llama: BaseModel, training: Training, two_points: Path) -> None:
         for _ in range(3):
             step(llama, "t", training)
             checkpoint.save_training(training, two_points)
@@ -122,9 +120,7 @@ class TestDamage:
             assert reopen(folder).step == 1, seed
             shutil.rmtree(folder)
 
-    def test_with_both_points_damaged_training_begins_anew(
-        self, reopen: Open, two_points: Path
-    ) -> None:
+    def test_with_both_points_damaged_training_begins_anew(self, reopen: Open, two_points: Path) -> None:
         for point in two_points.iterdir():
             (point / "state.safetensors").write_bytes(b"")
         assert reopen(two_points).step == 0

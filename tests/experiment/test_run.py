@@ -14,9 +14,7 @@ from fewtune.experiment.progress import Progress, Training
 SMALL = {"epochs": (1, 2), "batch_size": 8, "learning_rate": 3e-3}
 
 
-def test_the_main_job_tunes_the_built_in_base_without_opening_a_socket(
-    few_rows: Path, shut_sockets: list[str]
-) -> None:
+def test_the_main_job_tunes_the_built_in_base_without_opening_a_socket(few_rows: Path, shut_sockets: list[str]) -> None:
     run = fewtune.run(few_rows, **SMALL)
     assert run.report_path.exists()
     assert run.best.valid_loss is not None

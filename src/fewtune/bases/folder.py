@@ -97,7 +97,7 @@ def open_encoder(base: str) -> Encoder:
     if not path.exists():
         raise BaseModelError("The base has no tokenizer.json.", where=str(folder), fix="Save it with a fast tokenizer.")
     end: int | list[int] | None = config.get("eos_token_id")
-    end_id = end[0] if isinstance(end, list) else end
+    end_id = next(iter(end), None) if isinstance(end, list) else end
     if end_id is None:
         raise BaseModelError("The base names no end token (eos_token_id).", where=str(folder / "config.json"))
     context = config.get("max_position_embeddings") or config.get("n_positions") or 1024

@@ -19,15 +19,15 @@ def show_prepared(prepared: Prepared, paths: Mapping[str, Path], as_json: bool) 
     if as_json:
         print_json(document(prepared, paths))
         return
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     sources = {example.row: str(example.source) for example in prepared.dataset.examples}
     if prepared.findings:
         console.print(_table(prepared, sources))
     dropped = ", ".join(f"{count} {code}" for code, count in prepared.repaired.dropped.items()) or "none"
     console.print(f"{len(prepared.dataset.examples)} rows read = {len(prepared.kept)} kept + dropped ({dropped}).")
     for name in ("train", "valid", "test"):
-        console.print(f"{len(getattr(prepared.split, name)):>6} rows  {paths[name]}", soft_wrap=True, markup=False)
-    console.print(f"Every change, before and after: {paths['repairs']}", soft_wrap=True, markup=False)
+        console.print(f"{len(getattr(prepared.split, name)):>6} rows  {paths[name]}", soft_wrap=True)
+    console.print(f"Every change, before and after: {paths['repairs']}", soft_wrap=True)
 
 
 def _table(prepared: Prepared, sources: Mapping[int, str]) -> Table:
@@ -35,11 +35,18 @@ def _table(prepared: Prepared, sources: Mapping[int, str]) -> Table:
     for heading in ("finding", "rows", "what", "repair"):
         table.add_column(heading, overflow="fold")
     for finding in prepared.findings:
-        where = ", ".join(sources[row].rpartition(":")[2] for row in finding.rows[:_SHOWN_ROWS])
-        more = ", …" if len(finding.rows) > _SHOWN_ROWS else ""
-        sentence = f"{finding.sentence} Lines {where}{more}."
+        sentence = f"{finding.sentence}{_lines(finding, sources)}"
         table.add_row(finding.code, str(len(finding.rows)), sentence, finding.repair or "")
     return table
+
+
+def _lines(finding: Finding, sources: Mapping[int, str]) -> str:
+    """` Lines 12, 40, ….`, or nothing for a finding about the data as a whole."""
+    if not finding.rows:
+        return ""
+    numbers = ", ".join(sources[row].rpartition(":")[2] for row in finding.rows[:_SHOWN_ROWS])
+    more = ", …" if len(finding.rows) > _SHOWN_ROWS else ""
+    return f" Line{'' if len(finding.rows) == 1 else 's'} {numbers}{more}."
 
 
 def document(prepared: Prepared, paths: Mapping[str, Path]) -> dict[str, object]:

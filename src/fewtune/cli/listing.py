@@ -17,7 +17,7 @@ def show_runs(records: Sequence[RunRecord], as_json: bool) -> None:
         listed = [{name: value for name, value in asdict(one).items() if name != "summary"} for one in records]
         print_json({"schema_version": 1, "runs": listed})
         return
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     if not records:
         console.print("No runs yet. Begin with: fewtune run DATA")
         return
@@ -34,8 +34,8 @@ def show_unfinished(record: RunRecord, as_json: bool) -> None:
     if as_json:
         print_json({"schema_version": 1, **asdict(record)})
         return
-    console = Console(highlight=False)
-    console.print(f"{record.id}: {record.state}", markup=False)
+    console = Console(highlight=False, markup=False)
+    console.print(f"{record.id}: {record.state}")
     if record.error:
-        console.print(record.error, markup=False)
-    console.print(f"Go on with: fewtune resume {record.id}", markup=False)
+        console.print(record.error)
+    console.print(f"Go on with: fewtune resume {record.id}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +12,7 @@ from rich.table import Table
 from fewtune.cli.show import print_json
 from fewtune.cost.estimate import Offer, Range, spoken_duration
 from fewtune.cost.prices import Price
+from fewtune.experiment.display import between, dollars
 from fewtune.experiment.estimating import Estimate
 
 
@@ -19,9 +20,9 @@ def show_estimate(found: Estimate, as_json: bool) -> None:
     if as_json:
         print_json(_document(found))
         return
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     per_epoch = _tokens(found.tokens.train_per_epoch)
-    console.print(f"{per_epoch} training tokens an epoch, {found.epochs_total} epochs in all.", markup=False)
+    console.print(f"{per_epoch} training tokens an epoch, {found.epochs_total} epochs in all.")
     table = Table(box=None, pad_edge=False)
     for heading in ("where", "model", "dollars", "time", "price read"):
         table.add_column(heading, overflow="fold")
@@ -31,28 +32,17 @@ def show_estimate(found: Estimate, as_json: bool) -> None:
     console.print("* not verified on the service's own page. Each service bills by its own count of tokens.")
     sources = dict.fromkeys((offer.service, offer.source) for offer in found.offers)
     for service, source in sources:
-        console.print(f"{service}: {source}", markup=False, soft_wrap=True, style="dim")
+        console.print(f"{service}: {source}", soft_wrap=True, style="dim")
 
 
 def _cells(offer: Offer) -> tuple[str, ...]:
-    seconds = "not told" if offer.seconds is None else _between(offer.seconds, spoken_duration)
+    seconds = "not told" if offer.seconds is None else between(offer.seconds, spoken_duration)
     read = "" if offer.date is None else f"{offer.date}{'' if offer.verified else ' *'}"
-    return offer.service, offer.model or "", _between(offer.usd, _dollars), seconds, read
-
-
-def _between(found: Range, spoken: Callable[[float], str]) -> str:
-    low, high = spoken(found.low), spoken(found.high)
-    return low if low == high else f"{low} to {high}"
-
-
-def _dollars(usd: float) -> str:
-    if usd == 0:
-        return "$0"
-    return "under $0.01" if usd < 0.01 else f"${usd:,.2f}"
+    return offer.service, offer.model or "", between(offer.usd, dollars), seconds, read
 
 
 def _tokens(found: Range) -> str:
-    return _between(found, lambda count: f"{count:,.0f}")
+    return between(found, lambda count: f"{count:,.0f}")
 
 
 def _document(found: Estimate) -> dict[str, Any]:
@@ -73,10 +63,10 @@ def show_prices(prices: Sequence[Price], as_json: bool) -> None:
     for heading in ("service", "model", "what", "dollars", "read"):
         table.add_column(heading, overflow="fold")
     for one in prices:
-        dollars = _between(Range(low=one.low, high=one.high), lambda usd: f"{usd:g}")
-        table.add_row(one.service, one.model, one.what, dollars, f"{one.date}{'' if one.verified else ' *'}")
-    console = Console(highlight=False)
+        price = between(Range(low=one.low, high=one.high), lambda usd: f"{usd:g}")
+        table.add_row(one.service, one.model, one.what, price, f"{one.date}{'' if one.verified else ' *'}")
+    console = Console(highlight=False, markup=False)
     console.print(table)
     console.print("Dollars for a million tokens, hosting for an hour. * not verified on the service's own page.")
     for service, source in dict.fromkeys((one.service, one.source) for one in prices):
-        console.print(f"{service}: {source}", markup=False, soft_wrap=True, style="dim")
+        console.print(f"{service}: {source}", soft_wrap=True, style="dim")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,7 +69,7 @@ def _check_logits(base: BaseModel) -> None:
     whole = base.model(input_ids=ids, use_cache=False).logits.float()
     if not torch.allclose(base.logits(base.body(input_ids=ids, use_cache=False).last_hidden_state), whole, rtol=1e-3):
         raise BaseModelError(
-            f"Bases of the kind {base.model.config.model_type!r} cannot be tuned: they change the logits in their own way.",
+            f"Bases of the kind {base.model.config.model_type!r} cannot be tuned: they scale their logits.",
             where=str(base.folder),
             fix="Choose a base of another kind, such as Llama, Qwen, Mistral, GPT-2 or GPT-NeoX.",
         )
@@ -78,12 +77,8 @@ def _check_logits(base: BaseModel) -> None:
 
 def _load_weights(folder: Path, device: torch.device) -> Any:
     from safetensors import SafetensorError
-
-    with warnings.catch_warnings():
-        # A notebook without ipywidgets is told so on import; it would show progress bars, which are off here.
-        warnings.filterwarnings("ignore", message="IProgress not found")
-        from transformers import AutoModelForCausalLM
-        from transformers.utils import logging
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()

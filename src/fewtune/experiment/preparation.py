@@ -107,5 +107,6 @@ def _too_long(examples: Sequence[Example], encoder: Encoder) -> tuple[Finding, .
     rows = tuple(example.row for example in examples if encoder.fit(example) is None)
     if not rows:
         return ()
-    sentence = f"{len(rows)} rows are longer than the {encoder.context} tokens that the base reads."
+    counted = "1 row is" if len(rows) == 1 else f"{len(rows)} rows are"
+    sentence = f"{counted} longer than the {encoder.context} tokens that the base reads."
     return (Finding(code=_TOO_LONG, severity="error", rows=rows, sentence=sentence, repair="drop", recommended=True),)

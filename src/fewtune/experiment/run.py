@@ -199,7 +199,9 @@ def connect(settings: RunSettings, prepared: Prepared, folder: Path) -> Provider
 
 def _train(job: _Job, provider: Provider, prepared: Prepared, chosen: Sequence[Trunk]) -> tuple[Reading, ...]:
     epochs = sum(trunk.plan.epochs for trunk in chosen)
-    job.watch(Stage(name="train", text=f"Training {len(chosen)} trials, {epochs} epochs in all"))
+    job.watch(
+        Stage(name="train", text=f"Training {_counted(len(chosen), 'trial')}, {_counted(epochs, 'epoch')} in all")
+    )
     trials = as_trials(chosen, prepared.split, job.settings.seed)
     events = sweep.train(provider, trials, job.store, job.id, job.watch)
     try:
@@ -208,6 +210,10 @@ def _train(job: _Job, provider: Provider, prepared: Prepared, chosen: Sequence[T
     finally:
         events.close()
     return read_off(chosen, job.store, job.id)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _select(readings: Sequence[Reading]) -> Selection:

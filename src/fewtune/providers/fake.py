@@ -59,6 +59,8 @@ class _Progress:
     told: int = 0
     finished: bool = False
     cancelled: bool = False
+    taught: tuple[tuple[str, str], ...] = ()
+    """The training rows themselves: a trained model is asked when the data is long gone."""
 
 
 class FakeProvider:
@@ -78,7 +80,8 @@ class FakeProvider:
             self._work_of(trial.parent or BASE)
         for trial in trials:
             if not self._states.known(trial.id):
-                self._save(_Progress(trial=trial))
+                taught = tuple((row.prompt, row.completion) for row in self._examples(trial.train_rows))
+                self._save(_Progress(trial=trial, taught=taught))
         return tuple(trial.id for trial in trials)
 
     def advance(self, targets: Mapping[str, int | None]) -> Generator[Event, None, None]:
@@ -172,7 +175,7 @@ class FakeProvider:
         if model == BASE:
             return ()
         trial, _ = self._checkpoint(model)
-        return tuple((row.prompt, row.completion) for row in self._examples(trial.train_rows))
+        return self._load(trial.id).taught
 
     def _checkpoint(self, model: str) -> tuple[Trial, int]:
         """The trial and step of a model name. Raises UsageError unless that checkpoint was told."""
@@ -191,6 +194,7 @@ class FakeProvider:
     def _load(self, handle: str) -> _Progress:
         state = self._states.load(handle)
         state["trial"] = _trial(state["trial"])
+        state["taught"] = tuple((prompt, completion) for prompt, completion in state["taught"])
         return _Progress(**state)
 
     def _save(self, progress: _Progress) -> None:

@@ -91,7 +91,7 @@ class LocalProvider:
             yield from self._advance(trainings, _limits(trainings, targets))
 
     @contextmanager
-    def _saved_at_the_end(self, trainings: Mapping[str, Training]) -> Iterator[None]:
+    def _saved_at_the_end(self, trainings: Mapping[str, Training]) -> Generator[None, None, None]:
         try:
             yield
         except GeneratorExit:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from sqlalchemy import (
     JSON,
     Column,
@@ -122,7 +123,11 @@ def open_database(path: Path) -> Engine:
     engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
     event.listen(engine, "connect", _set_pragmas)
     try:
-        _migrate(engine, path)
+        # SQLite does not wait where two connections turn a new file to WAL at the same moment.
+        with FileLock(f"{path}.lock", timeout=10):
+            _migrate(engine, path)
+    except OSError as error:
+        raise from_os_error(error, "open the state file", path) from error
     except DatabaseError as error:
         raise UsageError(
             f"The state file cannot be used: {error.orig}.",

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, Table, func, literal_column, select, update
+from sqlalchemy import Engine, Table, func, select, text, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import OperationalError
 
@@ -128,8 +128,8 @@ class Runs:
     def all(self) -> list[RunRecord]:
         """Every run, the newest first."""
         # Of two runs that began within one second, the one that was written later is the newer.
-        newest_first = runs.c.created_at.desc(), literal_column("rowid").desc()
-        return [RunRecord(**row) for row in self._rows(select(runs).order_by(*newest_first))]
+        newest_first = select(runs).order_by(runs.c.created_at.desc(), text("rowid DESC"))
+        return [RunRecord(**row) for row in self._rows(newest_first)]
 
     def put_trial(self, run_id: str, trial: TrialRecord) -> None:
         self._put(trials, run_id, [trial])

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import math
+from xml.etree import ElementTree
+
+from fewtune.report.drawing import SERIES
+from fewtune.report.live import LiveCurve, Points, live_curves
+
+FALLING: Points = tuple((step / 100, 4.0 - step / 100) for step in range(1, 151))
+
+
+def curve(label: str = "rate 0.002", train: Points = FALLING, valid: Points = ((1.0, 3.2),)) -> LiveCurve:
+    return LiveCurve(label=label, train=train, valid=valid)
+
+
+def texts(svg: str) -> list[str]:
+    return [one.text for one in ElementTree.fromstring(svg).iter() if one.tag.endswith("}text") and one.text]
+
+
+def test_nothing_is_drawn_before_the_first_loss() -> None:
+    assert live_curves([], 2) is None
+    assert live_curves([curve(train=(), valid=()), curve(train=((0.1, math.inf),), valid=())], 2) is None
+
+
+def test_the_axis_is_as_long_as_the_training_will_be_and_counts_whole_epochs() -> None:
+    assert texts(live_curves([curve()], 3) or "")[:4] == ["0", "1", "2", "3"]
+    assert texts(live_curves([curve()], 40) or "")[:9] == [str(5 * tick) for tick in range(9)]
+
+
+def test_the_first_five_trials_have_a_colour_and_a_name_and_the_others_are_drawn_too() -> None:
+    svg = live_curves([curve(label=f"rate {place}") for place in range(7)], 2) or ""
+    assert all(colour in svg for colour in SERIES)
+    assert [text for text in texts(svg) if text.startswith("rate")] == [f"rate {place}" for place in range(5)]
+    assert svg.count('stroke-width="2.4"') == 7
+
+
+def test_one_towering_first_loss_does_not_flatten_the_rest() -> None:
+    towering = ((0.01, 900.0), *FALLING)
+    losses = [float(text) for text in texts(live_curves([curve(train=towering)], 2) or "") if "." in text[:3]]
+    assert losses and max(losses) < 100
+
+
+def test_a_name_is_text_and_never_markup() -> None:
+    svg = live_curves([curve(label="<script>alert(1)</script>\x1b")], 2) or ""
+    assert "<script" not in svg and "\x1b" not in svg and "script>alert" in "".join(texts(svg))
