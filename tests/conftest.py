@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from standin.openai_standin import KEY, Standin
+
 ROOT = Path(__file__).parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
@@ -50,3 +52,14 @@ def doctor_who() -> Path:
     if not path.exists():
         pytest.skip("the Doctor Who data is not here (it is not part of the project)")
     return path
+
+
+@pytest.fixture
+def standin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Standin]:
+    """A running service, with the environment pointing at it."""
+    service = Standin()
+    monkeypatch.setenv("OPENAI_BASE_URL", service.url)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    yield service
+    service.close()

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from fewtune.errors import DataError, OccupiedError, UsageError
 from fewtune.experiment.folder import held, is_held
 from fewtune.experiment.settings import RunSettings
 from standin.holding_process import hold
+from standin.processes import forkserver
 
 SETTINGS = RunSettings(data="episodes.csv", epochs=(1, 2))
 DATA, CHANGED = "a" * 64, "b" * 64
@@ -61,7 +61,7 @@ class TestTaking:
 
 class TestRefusing:
     def test_a_second_process_is_kept_out_while_the_first_is_at_work(self, folder: Path) -> None:
-        context = multiprocessing.get_context("forkserver")
+        context = forkserver()
         ready, done = context.Event(), context.Event()
         process = context.Process(target=hold, args=(folder, SETTINGS, DATA, ready, done))
         process.start()
@@ -81,7 +81,7 @@ class TestRefusing:
             assert is_held(folder)
 
     def test_a_killed_process_holds_nothing(self, folder: Path) -> None:
-        context = multiprocessing.get_context("forkserver")
+        context = forkserver()
         ready, done = context.Event(), context.Event()
         process = context.Process(target=hold, args=(folder, SETTINGS, DATA, ready, done))
         process.start()

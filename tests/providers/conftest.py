@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fewtune.providers.contract import Workspace
 from fewtune.types import Example, Source
-from standin.openai_standin import BASE_MODEL, KEY, Standin
+from standin.openai_standin import BASE_MODEL, Standin
 
 CAPITALS = {
     "France": "Paris",
@@ -35,17 +34,6 @@ def examples() -> dict[int, Example]:
         )
         for row, (country, capital) in enumerate(CAPITALS.items())
     }
-
-
-@pytest.fixture
-def standin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Standin]:
-    """A running service, with the environment pointing at it."""
-    service = Standin()
-    monkeypatch.setenv("OPENAI_BASE_URL", service.url)
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    yield service
-    service.close()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import random
 import resource
 import time
@@ -33,6 +32,7 @@ from fewtune.providers.contract import (
 )
 from fewtune.providers.local import LocalProvider
 from fewtune.types import Example, Plan, Source, Usage
+from standin.processes import forkserver
 from standin.tiny_models import CONTEXT, FAMILIES, save_model
 from standin.training_process import train as train_elsewhere
 
@@ -228,9 +228,7 @@ class TestInterruption:
 
 def kill_while_training(workspace: Workspace, trial: Trial, random_source: random.Random) -> bool:
     """Kill a process that trains, some events and a moment after it began; whether it was still training."""
-    context = multiprocessing.get_context("forkserver")
-    # Imported once, by the server that the processes are forked from.
-    context.set_forkserver_preload(["fewtune.providers.local", "transformers.models.llama.modeling_llama"])
+    context = forkserver()
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=train_elsewhere, args=(workspace, trial, theirs))
     process.start()

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import multiprocessing
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +11,7 @@ from sqlalchemy import text
 from fewtune.errors import UsageError
 from fewtune.store.database import MIGRATIONS, open_database, schema
 from fewtune.store.runs import FILE_NAME, Runs
+from standin.processes import forkserver
 
 
 def pragma(path: Path, name: str) -> object:
@@ -72,8 +72,7 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
 
 
 def test_processes_that_open_a_new_file_at_once_all_succeed(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fewtune.store.runs"])
+    context = forkserver()
     for attempt in range(3):
         home = tmp_path / str(attempt)
         processes = [context.Process(target=Runs, args=(home,)) for _ in range(4)]

@@ -67,7 +67,9 @@ def _check_logits(base: BaseModel) -> None:
     """Some kinds scale between body and head: better refused than trained on another loss."""
     ids = torch.arange(4, device=base.device)[None]
     whole = base.model(input_ids=ids, use_cache=False).logits.float()
-    if not torch.allclose(base.logits(base.body(input_ids=ids, use_cache=False).last_hidden_state), whole, rtol=1e-3):
+    ours = base.logits(base.body(input_ids=ids, use_cache=False).last_hidden_state)
+    # bf16 keeps two to three digits.
+    if not torch.allclose(ours, whole, rtol=1e-2, atol=1e-2):
         raise BaseModelError(
             f"Bases of the kind {base.model.config.model_type!r} cannot be tuned: they scale their logits.",
             where=str(base.folder),

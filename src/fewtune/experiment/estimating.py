@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -95,15 +97,26 @@ def check_minutes(found: Estimate, budget_minutes: float | None) -> None:
 
 
 def check_dollars(found: Estimate, provider: str, base: str, budget_usd: float | None) -> None:
-    """Raises BudgetError unless the user allowed at least the upper end of what the service would bill."""
-    offers = [offer for offer in found.offers if offer.service.lower() == provider and offer.model in (base, None)]
-    most = max((offer.usd.high for offer in offers), default=None)
-    if budget_usd is None:
-        told = f"about ${most:.2f}" if most is not None else f"an unknown amount ({base} is not in the price table)"
-        fix = f"Allow it with --budget-usd {most:.2f}." if most is not None else "Set a limit with --budget-usd."
-        raise BudgetError(f"Training on {provider} would cost up to {told}; nothing was sent.", fix=fix)
-    if most is not None and most > budget_usd:
-        raise BudgetError(
-            f"Training on {provider} could cost ${most:.2f}; the budget is ${budget_usd:.2f}.",
-            fix=f"Allow it with --budget-usd {most:.2f}, or try fewer values or epochs.",
-        )
+    """Raises BudgetError unless the user allowed at least the upper end of what the service would bill.
+
+    A price that nobody knows fits into no budget but an infinite one.
+    """
+    # A service names a model with the date of its making, the price table without.
+    undated = re.sub(r"-\d{4}-\d{2}-\d{2}$", "", base)
+    offers = [offer for offer in found.offers if offer.service.lower() == provider and offer.model == undated]
+    most = max((offer.usd.high for offer in offers), default=math.inf)
+    if most <= (budget_usd if budget_usd is not None else -1):
+        return
+    if most == math.inf:
+        told = f"What training {base} on {provider} costs is not in the price table, so no budget can be kept"
+        fix = "If it costs nothing, or whatever it costs is accepted, say so with --budget-usd inf."
+    else:
+        limit = "no budget was given" if budget_usd is None else f"the budget is ${budget_usd:,.2f}"
+        told = f"Training {base} on {provider} could cost ${_cents(most):,.2f}, and {limit}"
+        fix = f"Allow it with --budget-usd {_cents(most):.2f}, or try fewer values or epochs."
+    raise BudgetError(f"{told}; nothing was sent.", fix=fix)
+
+
+def _cents(usd: float) -> float:
+    """Rounded up, so that the budget which is proposed suffices."""
+    return math.ceil(usd * 100) / 100

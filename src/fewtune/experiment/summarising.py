@@ -64,7 +64,7 @@ def summarise_run(
         seconds=sum(trial.seconds for trial in trials) + sum(one.seconds or 0 for one in _last_of(predictions)),
         usd=None if None in bills else sum(bill or 0.0 for bill in bills),
         data=_data_part(settings, prepared),
-        trials=tuple(_trial_line(reading) for reading in readings),
+        trials=tuple(_trial_line(reading, trials) for reading in readings),
         chosen=selection.chosen,
         tied=selection.tied,
         curves=_curves(points),
@@ -149,8 +149,10 @@ def finding_lines(settings: RunSettings, prepared: Prepared) -> tuple[FindingLin
     return tuple(lines)
 
 
-def _trial_line(reading: Reading) -> TrialLine:
+def _trial_line(reading: Reading, trials: Sequence[TrialRecord]) -> TrialLine:
+    """A trunk is billed once, so a plan read off it has a price of its own only where everything is free."""
     point = reading.point
+    free = any(trial.id == reading.trunk and trial.usd == 0 for trial in trials)
     return TrialLine(
         id=reading.id,
         trunk=reading.trunk,
@@ -162,7 +164,7 @@ def _trial_line(reading: Reading) -> TrialLine:
         valid_sequence_accuracy=point.valid_sequence_accuracy if point else None,
         tokens=point.tokens if point else 0,
         seconds=point.seconds if point else 0.0,
-        usd=None,
+        usd=0.0 if free else None,
     )
 
 

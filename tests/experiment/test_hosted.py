@@ -1,0 +1,46 @@
+"""The main job through the hosted door, against a stand-in that answers in OpenAI's shapes."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import pytest
+
+import fewtune
+from fewtune.errors import BudgetError
+from standin.openai_standin import BASE_MODEL, Standin
+
+OPTIONS = {"provider": "openai", "base": BASE_MODEL, "epochs": (1, 2), "batch_size": 8}
+
+
+def test_the_same_plan_goes_through_the_hosted_door_to_a_report(few_rows: Path, standin: Standin) -> None:
+    run = fewtune.run(few_rows, **OPTIONS, budget_usd=math.inf)
+    assert run.report_path.exists()
+    assert run.best.valid_loss is not None
+    assert run.best.plan["learning_rate"] == 1.0
+    systems = {system.name: system.metrics for system in run.summary.systems}
+    assert {"base", "few-shot", "tuned"} == set(systems)
+    assert "loss" not in systems["tuned"]
+    assert "exact_match" in systems["tuned"]
+
+
+def test_a_hosted_run_above_its_budget_sends_nothing(few_rows: Path, standin: Standin) -> None:
+    with pytest.raises(BudgetError, match=r"could cost \$0\.\d\d, and the budget is"):
+        fewtune.run(few_rows, **{**OPTIONS, "base": "gpt-4o-mini-2024-07-18"}, budget_usd=0.000001)
+    assert standin.requests == []
+
+
+def test_an_unknown_price_fits_into_no_budget(few_rows: Path, standin: Standin) -> None:
+    with pytest.raises(BudgetError, match="not in the price table"):
+        fewtune.run(few_rows, **OPTIONS, budget_usd=1000)
+    assert standin.requests == []
+
+
+def test_no_key_is_written_anywhere(few_rows: Path, standin: Standin, tmp_path: Path) -> None:
+    fewtune.run(few_rows, **OPTIONS, budget_usd=math.inf, out=tmp_path / "out")
+    key = os.environ["OPENAI_API_KEY"].encode()
+    homes = [tmp_path / "out", Path(os.environ["FEWTUNE_HOME"])]
+    found = [path for home in homes for path in home.rglob("*") if path.is_file() and key in path.read_bytes()]
+    assert found == []
