@@ -19,7 +19,7 @@ check: $(VENV)/dev-installed ## Lint, format, types, layers, function length
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python dev/check_lengths.py
 
 docs: $(VENV)/dev-installed ## Write the generated parts of docs/ again
