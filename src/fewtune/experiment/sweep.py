@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -206,11 +207,16 @@ def _point_record(point: Point, trial_id: str) -> PointRecord:
         gradient_norm=point.gradient_norm,
         tokens=point.usage.tokens,
         seconds=point.usage.seconds,
-        valid_loss=validation.loss if validation else None,
-        valid_token_accuracy=validation.token_accuracy if validation else None,
+        valid_loss=_finite(validation.loss) if validation else None,
+        valid_token_accuracy=_finite(validation.token_accuracy) if validation else None,
         valid_sequence_accuracy=validation.sequence_accuracy if validation else None,
         valid_row_losses=list(validation.row_losses) if validation and validation.row_losses else None,
     )
+
+
+def _finite(value: float) -> float | None:
+    """None for what is not a number: JSON has no word for it, and nothing can be chosen by it."""
+    return value if math.isfinite(value) else None
 
 
 def _trial_record(trial: Trial, handle: str, state: str, failure: str | None, usage: Usage) -> TrialRecord:
