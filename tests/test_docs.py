@@ -108,3 +108,27 @@ def test_the_fields_of_a_json_document_are_described(
     described = {*re.findall(r"`(\w+)`", section), "schema_version"}
     lists = (value for value in document.values() if isinstance(value, list))
     assert described >= {*document, *(key for entries in lists for entry in entries for key in entry)}
+
+
+@pytest.mark.slow
+def test_the_python_in_the_readme_runs_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.search(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert found
+    monkeypatch.chdir(ROOT)
+    names: dict[str, object] = {}
+    exec(compile(found[1], "README.md", "exec"), names)
+    assert getattr(names["run"], "report_path").exists()  # noqa: B009
+
+
+def test_every_command_and_option_in_the_readme_exists() -> None:
+    from typer.main import get_command
+
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^fewtune (.*)$", text, re.MULTILINE)
+    assert lines
+    for line in lines:
+        words = line.split("#")[0].split()
+        known = {option for parameter in commands[words[0]].params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= known, line
