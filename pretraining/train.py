@@ -111,13 +111,16 @@ def loss_of(model: LlamaForCausalLM, ids: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
 
 
-def train(recipe: Recipe, corpus: Path, work: Path, minutes_per_checkpoint: float = 3.0) -> LlamaForCausalLM:
+def train(
+    recipe: Recipe, corpus: Path, work: Path, *, minutes_per_checkpoint: float = 3.0, compiled: bool = True
+) -> LlamaForCausalLM:
+    """Train to the recipe's last step, from the newest checkpoint where there is one."""
     _, tokens = prepare(corpus, work, recipe.seed)
     torch.manual_seed(recipe.seed)
     model = LlamaForCausalLM(config(recipe))
     made = optimizers(model)
     step, seconds = _resume(work, model, made)
-    compiled = torch.compile(model)
+    forward = torch.compile(model) if compiled else model
     started, saved, window_loss = time.monotonic(), time.monotonic(), []
     first = step
     for step in range(first, recipe.steps):
@@ -125,7 +128,7 @@ def train(recipe: Recipe, corpus: Path, work: Path, minutes_per_checkpoint: floa
         for optimizer in made:
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * share
-        loss = loss_of(compiled, batch(tokens, step, recipe))
+        loss = loss_of(forward, batch(tokens, step, recipe))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in made:
@@ -192,11 +195,12 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument("--eager", action="store_true", help="without torch.compile, which needs a C++ compiler")
     arguments = parser.parse_args()
     recipe = Recipe(steps=arguments.steps)
     (arguments.work).mkdir(parents=True, exist_ok=True)
     (arguments.work / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2))
-    train(recipe, arguments.corpus, arguments.work)
+    train(recipe, arguments.corpus, arguments.work, compiled=not arguments.eager)
 
 
 if __name__ == "__main__":
