@@ -5,6 +5,8 @@ The environment's names are FEWTUNE_HOME, FEWTUNE_BASE, FEWTUNE_PROVIDER and FEW
 
 from __future__ import annotations
 
+import os
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from fewtune.errors import UsageError
+from fewtune.errors import UsageError, from_os_error
 
 FILE_NAME = "fewtune.toml"
 
@@ -33,7 +35,7 @@ class Settings(BaseSettings):
     """The base to tune."""
     provider: str = "local"
     """Where to train and sample."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     """Seed of split, order, initial weights and sampling."""
 
     @classmethod
@@ -53,19 +55,26 @@ def load(**flags: Any) -> Settings:
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        raise UsageError(
-            f"The setting {name!r} cannot be used: {first['msg']}.",
-            where=f"flags, FEWTUNE_{name.upper()} or {FILE_NAME}",
-            fix="See: fewtune config.",
-        ) from error
+        raise _refused(error.errors()[0], flags) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"Not valid TOML: {error}.", where=FILE_NAME, fix="Mend it or remove it.") from error
+    except OSError as error:
+        raise from_os_error(error, "read the settings", Path(FILE_NAME)) from error
+
+
+def _refused(problem: Any, flags: dict[str, Any]) -> UsageError:
+    """Where the value came from, what it was, and what would do."""
+    name = ".".join(map(str, problem["loc"]))
+    if name not in Settings.model_fields:
+        known = ", ".join(Settings.model_fields)
+        return UsageError(f"There is no setting {name!r}.", where=FILE_NAME, fix=f"There are: {known}.")
+    variable = f"FEWTUNE_{name.upper()}"
+    where = f"--{name}" if flags.get(name) is not None else variable if variable in os.environ else FILE_NAME
+    return UsageError(f"{name} cannot be {problem['input']!r}: {problem['msg']}.", where=where, fix="Change it there.")
 
 
 def origins(**flags: Any) -> dict[str, tuple[Any, str]]:
     """Each setting with its value and where it came from: `flag`, `environment`, the file's name, or `default`."""
-    import os
-
     settings = load(**flags)
     in_file: set[str] = set(TomlConfigSettingsSource(Settings)())
     found: dict[str, tuple[Any, str]] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -197,3 +198,41 @@ def test_a_full_disk_pauses_the_run_with_exit_7(orders: Path, tmp_path: Path) ->
     assert not list((tmp_path / "out").glob("adapter"))
     finished = fewtune("run", orders, "--epochs", "1", "--learning-rate", "1e-3", "--quiet", "--out", tmp_path / "out")
     assert finished.returncode == 0, finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [("garbage [[[", "Not valid TOML"), ("seed = -4", "seed cannot be -4"), ("nonsense = 1", "no setting 'nonsense'")],
+)
+def test_a_settings_file_that_cannot_be_used_is_named(content: str, expected: str, tmp_path: Path) -> None:
+    (tmp_path / "fewtune.toml").write_text(content)
+    done = fewtune("config", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("fewtune: fewtune.toml: ")
+    assert expected in done.stderr
+
+
+@pytest.mark.parametrize("size", ["nan", "inf", "2.5", "0"])
+def test_an_impossible_size_of_a_part_is_refused(size: str, orders: Path) -> None:
+    done = fewtune("prepare", orders, "--valid", size)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error_and_a_full_output_is(orders: Path) -> None:
+    fewtune("run", orders, "--provider", "fake", "--quiet")
+    shell = f"set -o pipefail; {sys.executable} -m fewtune show last | head -1"
+    assert subprocess.run(["bash", "-c", shell], capture_output=True, check=False).returncode == 0
+    shell = f"{sys.executable} -m fewtune show last --json > /dev/full"
+    full = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=False)
+    assert full.returncode == 7
+    assert "Traceback" not in full.stderr
+
+
+def test_a_run_whose_folder_is_gone_says_how_to_make_it_again(orders: Path, tmp_path: Path) -> None:
+    fewtune("run", orders, "--provider", "fake", "--quiet", "--out", tmp_path / "out")
+    shutil.rmtree(tmp_path / "out")
+    for words in (["generate", "last", "A rye loaf"], ["report", "last"]):
+        done = fewtune(*words)
+        assert done.returncode == 2
+        assert "fewtune resume" in done.stderr

@@ -25,8 +25,8 @@ def doctor(json: options.Json = False) -> None:
         return
     console = Console(highlight=False)
     for check in checks:
-        mark = "[green]ok[/]" if check.ok else "[red]missing[/]"
-        console.print(f"{mark:<18} {check.name}: ", end="")
+        console.print(f"{'ok' if check.ok else 'missing':<8}", style="green" if check.ok else "red", end="")
+        console.print(f"{check.name}: ", end="")
         console.print(check.told, markup=False, soft_wrap=True)
 
 

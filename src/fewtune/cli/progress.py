@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from fewtune.cost.estimate import spoken_duration
 from fewtune.experiment import progress as told
@@ -24,27 +25,38 @@ def watching(quiet: bool) -> Generator[Watch, None, None]:
     if quiet:
         yield unwatched
     elif console.is_terminal:
-        bar = Progress(
+        bar = _TwoLines(
             SpinnerColumn(),
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=20),
             TextColumn("{task.percentage:>3.0f} %"),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[detail]}", style="dim"),
             console=console,
-            transient=False,
         )
         with bar:
-            yield _Bars(progress=bar).show
+            bars = _Bars(progress=bar)
+            yield bars.show
+            bars.end()
     else:
         yield _Lines(console=console).show
+
+
+class _TwoLines(Progress):
+    """The bars, and below them one line that may be as long as it likes: it never squeezes a bar."""
+
+    detail = ""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        if self.detail:
+            yield Text(f"  {self.detail}", style="dim")
 
 
 @dataclass(kw_only=True)
 class _Bars:
     """One bar a stage; the bar of training tells trial, epoch, loss, speed and time left."""
 
-    progress: Progress
+    progress: _TwoLines
     task: TaskID | None = None
     system: str = ""
 
@@ -62,14 +74,20 @@ class _Bars:
                     self._begin(f"Answering: {event.system}")
                 self._update(event.done / event.of, f"{event.done} of {event.of}")
 
-    def _begin(self, text: str) -> None:
+    def end(self) -> None:
+        """The last stage is done."""
+        self.progress.detail = ""
         if self.task is not None:
-            self.progress.update(self.task, completed=1.0, detail="")
-        self.task = self.progress.add_task(text, total=1.0, detail="")
+            self.progress.update(self.task, completed=1.0)
+
+    def _begin(self, text: str) -> None:
+        self.end()
+        self.task = self.progress.add_task(text, total=1.0)
 
     def _update(self, done: float, detail: str) -> None:
         if self.task is not None:
-            self.progress.update(self.task, completed=done, detail=detail)
+            self.progress.detail = detail
+            self.progress.update(self.task, completed=done)
 
 
 @dataclass(kw_only=True)
@@ -98,14 +116,13 @@ class _Lines:
 
 
 def training_line(event: told.Training) -> str:
-    """`t2 rate 0.002, batch 4 · epoch 1.5/4 · loss 3.91 · valid 3.85 · 1,900 tokens/s · 40 s left`."""
-    parts = [f"{event.trial} {event.label}", f"epoch {event.epoch:.1f}/{event.epochs}"]
+    """`40 s left · t2 rate 0.002, batch 4 · epoch 1.5/4 · loss 3.91 · valid 3.85 · 1,900 tokens/s`."""
+    left = [] if event.seconds_left is None else [f"{spoken_duration(event.seconds_left)} left"]
+    parts = [*left, f"{event.trial} {event.label}", f"epoch {event.epoch:.1f}/{event.epochs}"]
     if event.loss is not None:
         parts.append(f"loss {event.loss:.2f}")
     if event.valid_loss is not None:
         parts.append(f"valid {event.valid_loss:.3f}")
     if event.tokens_per_second:
         parts.append(f"{event.tokens_per_second:,.0f} tokens/s")
-    if event.seconds_left is not None:
-        parts.append(f"{spoken_duration(event.seconds_left)} left")
     return " · ".join(parts)

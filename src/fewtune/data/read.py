@@ -64,6 +64,8 @@ def _bytes(path: Path, file: str) -> bytes:
     try:
         if path.is_dir():
             raise DataError("This is a folder.", where=file, fix="Give one of the files in it.")
+        if path.is_symlink() and not path.exists():
+            raise DataError("This is a link that leads nowhere.", where=file, fix="Give the file itself.")
         if not path.exists():
             raise DataError("There is no such file.", where=file, fix=_remedy_for_missing(path))
         if path.suffix.lower() not in _PARSERS:

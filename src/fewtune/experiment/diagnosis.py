@@ -12,6 +12,7 @@ from pathlib import Path
 from fewtune import settings
 from fewtune.bases.folder import BUILT_IN, locate
 from fewtune.errors import FewtuneError
+from fewtune.store.runs import Runs
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,13 @@ def diagnose() -> tuple[Check, ...]:
 
 
 def _home() -> Check:
+    """Whether the state file opens, which is what every command needs."""
     home = settings.load().home
-    existing = next(folder for folder in (home, *home.parents) if folder.exists())
-    free = shutil.disk_usage(existing).free / 2**30
-    writable = os.access(existing, os.W_OK)
-    return Check("state folder", writable, f"{home}, {free:.1f} GiB free{'' if writable else ', not writable'}")
+    try:
+        Runs(home)
+    except FewtuneError as error:
+        return Check("state folder", False, str(error))
+    return Check("state folder", True, f"{home}, {shutil.disk_usage(home).free / 2**30:.1f} GiB free")
 
 
 def _package(name: str, purpose: str, fix: str) -> Check:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -113,8 +114,18 @@ class Run:
             if isinstance(reply, Chunk):
                 yield reply.text
 
+    @property
+    def _folder(self) -> Path:
+        folder = Path(self._record.folder)
+        if not folder.is_dir():
+            raise UsageError(
+                "The run's folder is gone.", where=str(folder), fix=f"Make it again with: fewtune resume {self.id}"
+            )
+        return folder
+
     def write_report(self) -> Path:
-        """Write the report again, from what is stored."""
+        """Write the report again, from what is stored; raises UsageError where the run's folder is gone."""
+        _ = self._folder
         html.write(self.summary, self.report_path)
         return self.report_path
 
@@ -123,7 +134,7 @@ class Run:
         from fewtune import providers
         from fewtune.providers.contract import Workspace
 
-        folder = Path(self._record.folder) / "trials"
+        folder = self._folder / "trials"
         return providers.connect(self.summary.provider, Workspace(base=self.summary.base, examples={}, folder=folder))
 
     @property
@@ -279,6 +290,6 @@ def _size(given: float | None) -> float | int | None:
     """A share below 1 stays one; a whole number counts rows."""
     if given is None or given < 1:
         return given
-    if given != int(given):
+    if not math.isfinite(given) or given != int(given):
         raise UsageError(f"{given:g} is neither a share below 1 nor a number of rows.")
     return int(given)

@@ -52,7 +52,7 @@ def _check_owner(folder: Path, run_id: str, settings: RunSettings, data_sha256: 
         strangers = sorted(path.name for path in folder.iterdir() if path.name not in (_LOCK, _UNFINISHED_CARD))
         if strangers:
             raise OccupiedError(
-                f"The folder is not empty ({strangers[0]} and others) and holds no run.",
+                f"The folder is not empty ({strangers[0]}{' and others' if strangers[1:] else ''}) and holds no run.",
                 where=str(folder),
                 fix="Choose another --out.",
             )

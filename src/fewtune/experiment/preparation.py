@@ -14,7 +14,7 @@ from fewtune.data.repair import Change, Repaired, repair
 from fewtune.data.split import Split, split
 from fewtune.data.task import Task, recognise
 from fewtune.data.write import write_changes, write_jsonl
-from fewtune.errors import UsageError, from_os_error
+from fewtune.errors import DataError, UsageError, from_os_error
 from fewtune.experiment.display import prepared_html, rows_sum
 from fewtune.experiment.settings import RunSettings
 from fewtune.types import Example
@@ -81,6 +81,13 @@ def prepare_rows(settings: RunSettings) -> Prepared:
     if encoder:
         findings += _too_long(dataset.examples, encoder)
     repaired = repair(dataset.examples, findings, settings.refused_repairs)
+    if not repaired.examples:
+        dropped = ", ".join(f"{count} {code}" for code, count in repaired.dropped.items())
+        raise DataError(
+            f"No row can be used: of {len(dataset.examples)} all were dropped ({dropped}).",
+            where=settings.data,
+            fix="Check that the right columns were taken for prompt and completion.",
+        )
     task = recognise(repaired.examples)
     parts = split(repaired.examples, task, seed=settings.seed, valid=settings.valid, test=settings.test)
     return Prepared(dataset=dataset, task=task, findings=findings, repaired=repaired, split=parts, encoder=encoder)

@@ -244,7 +244,7 @@ def _judge(job: _Job, provider: Provider, prepared: Prepared, winner: Reading) -
     if not job.settings.evaluate or winner.model is None:
         return Judgement(measured={}, compared={}, shots=0, sentence=_best_sentence(winner))
     rows = prepared.split.test
-    job.watch(Stage(name="evaluate", text=f"Answering {len(rows)} held-out rows"))
+    job.watch(Stage(name="evaluate", text=f"Answering {_counted(len(rows), 'held-out row')}"))
     chosen = systems(prepared, winner.model, job.settings.shots, job.settings.seed)
     answer(provider, chosen, prepared, job.store, job.id, job.watch, job.interruption)
     shots = max(len(system.shots) for system in chosen)
@@ -255,7 +255,7 @@ def _best_sentence(winner: Reading) -> str:
     plan, loss = winner.plan, winner.point.valid_loss if winner.point else None
     told = f"validation loss {loss:.3f}" if loss is not None else "validation loss not told"
     return (
-        f"Best of the sweep: {plan.epochs} epochs, batch {plan.batch_size}, rate {plan.learning_rate:g} ({told}). "
+        f"Best: {_counted(plan.epochs, 'epoch')}, batch {plan.batch_size}, rate {plan.learning_rate:g} ({told}). "
         "Nothing was compared with the base: fewtune run does that."
     )
 
