@@ -132,7 +132,7 @@ def open_database(path: Path) -> Engine:
         raise UsageError(
             f"The state file cannot be used: {error.orig}.",
             where=str(path),
-            fix="Check its permissions; a damaged one can be moved away: the list of runs is lost, their folders stay.",
+            fix="Check its permissions, move a damaged one away (its list of runs is lost), or set FEWTUNE_HOME.",
         ) from error
     return engine
 
