@@ -63,6 +63,14 @@ def nearest(name: str, names: Collection[str]) -> str:
     return f"Did you mean {found[0]!r}? " if found else ""
 
 
+def other_separator(columns: Sequence[str]) -> str | None:
+    """Advice where one column's name looks like several that something other than a comma divides."""
+    for separator, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if len(columns) == 1 and separator in columns[0]:
+            return f"The columns seem to be separated by {name}: save the file with commas."
+    return None
+
+
 def _named(columns: Sequence[str], name: str, where: str) -> str:
     alike = [column for column in columns if column == name]
     alike = alike or [column for column in columns if _folded(column) == _folded(name)]
@@ -93,9 +101,9 @@ def _usual(role: str, names: Sequence[str], columns: Sequence[str], taken: set[s
 def _remedy(columns: Sequence[str], names: Sequence[str]) -> str:
     if any(_folded(column) == "messages" for column in columns):
         return "Chat rows cannot be read yet: give each row a 'prompt' and a 'completion' in place of 'messages'."
-    for separator, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
-        if len(columns) == 1 and separator in columns[0]:
-            return f"The columns seem to be separated by {name}: save the file with commas."
+    separated = other_separator(columns)
+    if separated:
+        return separated
     found = (process.extractOne(column, names, processor=_folded, score_cutoff=_VERY_CLOSE) for column in columns)
     meant = [f"{column!r} comes near {match[0]!r}" for column, match in zip(columns, found, strict=True) if match]
     if meant:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from fewtune.data.columns import listed
+from fewtune.data.columns import listed, other_separator
 from fewtune.errors import DataError
 
 
@@ -37,18 +37,11 @@ def parse_csv(text: str, file: str) -> Table:
             raise DataError(
                 f"This row has {len(cells)} cells, the header {len(columns)}.",
                 where=f"{file}:{line}",
-                fix=_remedy_for_many_cells(columns),
+                fix=other_separator(columns) or 'Put text that contains commas in double quotes, as in "well, then".',
             )
         missing = [""] * (len(columns) - len(cells))
         rows.append((line, dict(zip(columns, cells + missing, strict=True))))
     return Table(columns=columns, first_line=first_line, rows=rows)
-
-
-def _remedy_for_many_cells(columns: Sequence[str]) -> str:
-    for separator, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
-        if len(columns) == 1 and separator in columns[0]:
-            return f"The columns seem to be separated by {name}: save the file with commas."
-    return 'Put text that contains commas in double quotes, as in "well, then".'
 
 
 def _records(text: str, file: str) -> Iterator[tuple[int, list[str]]]:
