@@ -26,6 +26,8 @@ class Example:
     prompt: str
     completion: str
     source: Source
+    rejected: str | None = None
+    """A worse answer to the same prompt, where preferences are to be learned."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,19 @@ class Plan:
     clip: float = 1.0
     """Largest gradient norm of an optimizer step."""
     weight_decay: float = 0.0
+    gradient_accumulation: int = 1
+    """Batches whose gradients are summed before an optimizer step; the loss is the mean over all of them."""
+    adapt_top: float = 1.0
+    """Share of the blocks, from the top, that are adapted; below 1 what lies under them is computed once and kept."""
+    averaged_checkpoints: int = 1
+    """A checkpoint is the mean of this many last epochs' adapters; 1 takes each as it is."""
+    preference_beta: float = 0.1
+    """How far a training on preferences may move from where it started; larger stays closer."""
+
+    @property
+    def rows_per_step(self) -> int:
+        """Examples that one optimizer step reads."""
+        return self.batch_size * self.gradient_accumulation
 
 
 @dataclass(frozen=True, kw_only=True)

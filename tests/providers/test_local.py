@@ -184,7 +184,7 @@ class TestPausing:
 
 class TestInterruption:
     @pytest.mark.parametrize("same_process", [True, False])
-    @pytest.mark.parametrize("place", ["learning_rate", "measure"])
+    @pytest.mark.parametrize("place", ["learning_rate", "passes"])
     def test_ctrl_c_within_a_step_leaves_nothing_half_done(
         self, connect: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, same_process: bool
     ) -> None:
@@ -192,8 +192,8 @@ class TestInterruption:
         real, calls = getattr(trainer, place), iter(range(100))
 
         def interrupted(*arguments: object) -> object:
-            # `measure` stands after the optimizer step of an epoch's end, `learning_rate` before it.
-            if next(calls) == (1 if place == "measure" else 3):
+            # `passes` stands after the optimizer step of an epoch's end, `learning_rate` before it.
+            if next(calls) == (1 if place == "passes" else 3):
                 raise KeyboardInterrupt
             return real(*arguments)
 
@@ -347,7 +347,7 @@ class TestRefusals:
     def test_a_plan_outside_the_ranges_is_refused_with_the_range(
         self, connect: Open, tmp_path: Path, field: str, value: float
     ) -> None:
-        with pytest.raises(UsageError, match=rf"{field} is .*Choose one from"):
+        with pytest.raises(UsageError, match=rf"{field} must be from"):
             connect(tmp_path).start([replace(FIRST, plan=replace(PLAN, **{field: value}))])
 
     @pytest.mark.parametrize("name", ["../outside", "a/b", "", ".", "x" * 101])

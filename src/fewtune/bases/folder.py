@@ -97,11 +97,12 @@ def open_encoder(base: str) -> Encoder:
     if not path.exists():
         raise BaseModelError("The base has no tokenizer.json.", where=str(folder), fix="Save it with a fast tokenizer.")
     end: int | list[int] | None = config.get("eos_token_id")
-    end_id = next(iter(end), None) if isinstance(end, list) else end
-    if end_id is None:
+    end_ids = tuple(end) if isinstance(end, list) else () if end is None else (end,)
+    if not end_ids:
         raise BaseModelError("The base names no end token (eos_token_id).", where=str(folder / "config.json"))
     context = config.get("max_position_embeddings") or config.get("n_positions") or 1024
-    return Encoder(tokenizer=_open_tokenizer(path), end_id=end_id, context=int(context))
+    tokenizer = _open_tokenizer(path)
+    return Encoder(tokenizer=tokenizer, end_id=end_ids[0], other_end_ids=end_ids[1:], context=int(context))
 
 
 def _open_tokenizer(path: Path) -> Tokenizer:

@@ -24,6 +24,16 @@ Rank = Annotated[int, typer.Option("--rank", help="Rank of the adapter.", min=1)
 PromptLossWeight = Annotated[
     float, typer.Option("--prompt-loss-weight", help="Loss weight of a prompt token.", min=0.0, max=1.0)
 ]
+GradientAccumulation = Annotated[
+    int, typer.Option("--gradient-accumulation", help="Batches summed before an optimizer step.", min=1)
+]
+AdaptTop = Annotated[
+    float,
+    typer.Option("--adapt-top", help="Share of the blocks, from the top, to adapt: 0.5 is faster.", min=0.01, max=1.0),
+]
+AveragedCheckpoints = Annotated[
+    int, typer.Option("--averaged-checkpoints", help="Take the mean of this many last epochs' adapters.", min=1)
+]
 PromptColumn = Annotated[str | None, typer.Option("--prompt-column", help="Column that holds what is given.")]
 CompletionColumn = Annotated[str | None, typer.Option("--completion-column", help="Column that holds what is wanted.")]
 NoRepair = Annotated[

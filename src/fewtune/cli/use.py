@@ -1,8 +1,10 @@
-"""generate: use the result."""
+"""generate and export: use the result."""
 
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +14,15 @@ from fewtune.cli import options
 
 def register(app: typer.Typer) -> None:
     app.command()(generate)
+    app.command()(export)
+
+
+class Format(StrEnum):
+    """What `export` writes."""
+
+    PEFT = "peft"
+    MERGED = "merged"
+    GGUF = "gguf"
 
 
 def generate(
@@ -33,3 +44,21 @@ def generate(
     for piece in pieces:
         print(piece, end="", flush=True)
     print()
+
+
+def export(
+    name: options.RunName,
+    format: Annotated[
+        Format,
+        typer.Option(
+            "--format", help="peft: the adapter; merged: base and adapter as one model; gguf: for llama.cpp and Ollama."
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder to be made for it.")],
+    json: options.Json = False,
+) -> None:
+    """Write a run's tuned model as files for others, and score the held-out rows again from them."""
+    import fewtune
+    from fewtune.cli.exported import show_export
+
+    show_export(fewtune.open_run(name).export(out, format=format.value), json)

@@ -76,6 +76,13 @@ class Encoder:
     context: int
     """The longest sequence, in tokens, that the base reads."""
     frame: Frame = PLAIN_FRAME
+    other_end_ids: tuple[int, ...] = ()
+    """Where a base has several end tokens: those that end a sampled answer too, but are not trained on."""
+
+    @property
+    def stop_ids(self) -> tuple[int, ...]:
+        """Every token that ends an answer."""
+        return (self.end_id, *self.other_end_ids)
 
     def prompt(self, prompt: str, shots: Iterable[tuple[str, str]] = ()) -> tuple[int, ...]:
         """Ids of the framed prompt, begun as the tokenizer begins a text."""

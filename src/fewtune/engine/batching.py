@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from fewtune.data.encode import Encoded
-from fewtune.errors import BaseModelError
 
-ATTENTION = "fewtune_packed"
-"""Name under which transformers finds the attention below."""
+TOKENS_AT_ONCE = 2048
+"""Tokens of one pass when nothing is trained; enough rows to keep the matrix units busy."""
+_TOKENS_PER_PIECE = 256
+"""Tokens that one worker takes of a training batch; more do not make a core faster, fewer slow it down."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pack:
-    """Several examples as one row of T tokens; every length is counted in tokens."""
+    """Several examples as one row of T tokens, P of which are targets; every length is counted in tokens."""
 
     rows: tuple[int, ...]
     lengths: tuple[int, ...]
@@ -34,61 +30,34 @@ class Pack:
     """(P,) where in the row the hidden state stands that predicts each target."""
     targets: Tensor
     """(P,) the token to be predicted."""
-    weights: Tensor
-    """(P,) 1 for the answer and its stop, the prompt loss weight for the prompt."""
+    answers: Tensor
+    """(P,) bool: the target belongs to the answer or its stop, not to the prompt."""
     counts: tuple[int, ...]
     """Targets of each example, in order; they sum to P."""
-    trained: Tensor
-    """(P,) bool: the target belongs to the answer or its stop."""
 
 
-def pack(examples: Sequence[Encoded], device: torch.device, prompt_loss_weight: float = 0.0) -> Pack:
-    """Lay examples side by side; without a prompt loss weight only answers and stops are targets."""
-    ids: list[int] = []
-    positions: list[int] = []
-    sources: list[int] = []
-    weights: list[float] = []
-    trained: list[bool] = []
-    counts: list[int] = []
-    for example in examples:
-        begin, length = len(ids), len(example.ids)
-        first = 1 if prompt_loss_weight else example.prompt_length
-        ids.extend(example.ids)
-        positions.extend(range(length))
-        sources.extend(range(begin + first - 1, begin + length - 1))
-        answer = [place >= example.prompt_length for place in range(first, length)]
-        trained.extend(answer)
-        weights.extend(1.0 if inside else prompt_loss_weight for inside in answer)
-        counts.append(length - first)
-    row = torch.tensor(ids, device=device)
-    places = torch.tensor(sources, device=device)
+def pack(examples: Sequence[Encoded], device: torch.device, *, prompts: bool = False) -> Pack:
+    """Lay examples side by side; the targets are answers and stops, and prompts where that is asked for."""
+    lengths = [len(example.ids) for example in examples]
+    firsts = [1 if prompts else example.prompt_length for example in examples]
+    begins = [sum(lengths[:index]) for index in range(len(lengths))]
+    row = torch.tensor([token for example in examples for token in example.ids])
+    places = [torch.arange(b + f, b + n) for b, f, n in zip(begins, firsts, lengths, strict=True)]
+    inside = [torch.arange(f, n) >= e.prompt_length for e, f, n in zip(examples, firsts, lengths, strict=True)]
+    targets = torch.cat(places)
     return Pack(
         rows=tuple(example.row for example in examples),
-        lengths=tuple(len(example.ids) for example in examples),
-        ids=row,
-        positions=torch.tensor(positions, device=device),
-        sources=places,
-        targets=row[places + 1],
-        weights=torch.tensor(weights, device=device),
-        counts=tuple(counts),
-        trained=torch.tensor(trained, device=device),
+        lengths=tuple(lengths),
+        ids=row.to(device),
+        positions=torch.cat([torch.arange(n) for n in lengths]).to(device),
+        sources=(targets - 1).to(device),
+        targets=row[targets].to(device),
+        answers=torch.cat(inside).to(device),
+        counts=tuple(n - f for n, f in zip(lengths, firsts, strict=True)),
     )
 
 
-def hidden_states(body: Any, packed: Pack) -> Tensor:
-    """(P, D): the last hidden state at each source position of the pack."""
-    output = body(
-        input_ids=packed.ids[None],
-        position_ids=packed.positions[None],
-        # A 4-D mask is passed through untouched; the packed attention below needs none.
-        attention_mask=packed.ids.new_zeros((1, 1, 1, 1)),
-        use_cache=False,
-        packed_lengths=packed.lengths,
-    )
-    return output.last_hidden_state[0].index_select(0, packed.sources)
-
-
-def within_tokens(examples: Iterable[Encoded], limit: int) -> Iterator[list[Encoded]]:
+def within_tokens(examples: Iterable[Encoded], limit: int = TOKENS_AT_ONCE) -> Iterator[list[Encoded]]:
     """Cut a stream of examples into groups of at most `limit` tokens each, a longer example alone."""
     group: list[Encoded] = []
     size = 0
@@ -102,47 +71,18 @@ def within_tokens(examples: Iterable[Encoded], limit: int) -> Iterator[list[Enco
         yield group
 
 
-def _packed_attention(
-    module: torch.nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    packed_lengths: tuple[int, ...] | None = None,
-    **kwargs: Any,
-) -> tuple[Tensor, None]:
-    """Causal attention inside each example; query, key and value are (1, heads, T, head size).
+def pieces(batch: Sequence[Encoded]) -> list[list[Encoded]]:
+    """A batch cut for the workers, longest examples first into the piece that has least.
 
-    Without `packed_lengths` (decoding with a cache) it is transformers' own attention.
+    A function of the batch alone: however many workers there are, and whoever else trains, the same
+    sums are formed in the same order.
     """
-    if kwargs.get("softcap") is not None or kwargs.get("s_aux") is not None:
-        raise BaseModelError("The base's attention has a soft cap or sinks, which are not supported.")
-    if packed_lengths is None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    grouped = query.shape[1] != key.shape[1]
-    window = kwargs.get("sliding_window")
-    splits = [states.split(packed_lengths, dim=2) for states in (query, key, value)]
-    outputs: list[Tensor] = []
-    for part in zip(*splits, strict=True):
-        mask = _window_mask(part[0], window)
-        outputs.append(
-            scaled_dot_product_attention(
-                *part, attn_mask=mask, is_causal=mask is None, scale=scaling, enable_gqa=grouped
-            )
-        )
-    return torch.cat(outputs, dim=2).transpose(1, 2), None
-
-
-def _window_mask(query: Tensor, window: int | None) -> Tensor | None:
-    """(T, T) mask of a sliding window, or None where the window covers the whole example."""
-    length = query.shape[2]
-    if window is None or length <= window:
-        return None
-    place = torch.arange(length, device=query.device)
-    distance = place[:, None] - place[None]
-    return (distance >= 0) & (distance < window)
-
-
-AttentionInterface.register(ATTENTION, _packed_attention)
-ALL_MASK_ATTENTION_FUNCTIONS.register(ATTENTION, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
+    tokens = sum(len(example.ids) for example in batch)
+    count = min(len(batch), max(2, round(tokens / _TOKENS_PER_PIECE)))
+    parts: list[list[Encoded]] = [[] for _ in range(count)]
+    sizes = [0] * count
+    for example in sorted(batch, key=lambda example: -len(example.ids)):
+        smallest = sizes.index(min(sizes))
+        parts[smallest].append(example)
+        sizes[smallest] += len(example.ids)
+    return parts

@@ -11,10 +11,10 @@ from pathlib import Path
 from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 
-from fewtune.engine import lora
+from fewtune.engine import adapter_folder
 from fewtune.engine.base_model import BaseModel
 from fewtune.engine.lora import Adapter
-from fewtune.engine.trainer import Task, Training, begin
+from fewtune.engine.training import Task, Training, begin
 from fewtune.errors import from_os_error
 
 _MANIFEST = "manifest.json"
@@ -22,13 +22,13 @@ _KEPT = 2
 """Resume points kept: should the newest be damaged, the one before is used."""
 
 
-def save_adapter(adapter: Adapter, folder: Path, base_name: str) -> None:
+def save_adapter(adapter: Adapter, folder: Path, base: BaseModel) -> None:
     """Write a PEFT-format adapter as a sealed folder; an existing one is left as it is."""
     if is_whole(folder):
         return
     temporary = _aside(folder)
     try:
-        lora.save(adapter, temporary, base_name)
+        adapter_folder.save(adapter, temporary, base)
         _seal(temporary, folder)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -45,8 +45,14 @@ def save_training(training: Training, folder: Path) -> None:
         "adapter": training.adapter.flat,
         "first_moment": training.first_moment,
         "second_moment": training.second_moment,
+        **{f"epoch_end_{number:04d}": end for number, end in enumerate(training.epoch_ends)},
     }
-    numbers = {"step": training.step, "tokens": training.tokens, "seconds": training.seconds}
+    numbers = {
+        "step": training.step,
+        "tokens": training.tokens,
+        "seconds": training.seconds,
+        "recent_losses": list(training.recent_losses),
+    }
     try:
         # Not safetensors' own writing: a full disk must come as an OSError.
         content = to_bytes({name: tensor.detach().cpu() for name, tensor in tensors.items()})
@@ -72,9 +78,28 @@ def open_training(base: BaseModel, task: Task, folder: Path, adapter: Adapter | 
         training.adapter.flat.copy_(tensors["adapter"])
         training.first_moment.copy_(tensors["first_moment"])
         training.second_moment.copy_(tensors["second_moment"])
+        ends = sorted(name for name in tensors if name.startswith("epoch_end_"))
+        training.epoch_ends = [tensors[name].to(base.device) for name in ends]
         training.step, training.tokens, training.seconds = numbers["step"], numbers["tokens"], numbers["seconds"]
+        training.recent_losses.extend(numbers["recent_losses"])
         break
     return training
+
+
+def copy_point(source: Path, step: int, target: Path) -> bool:
+    """Let a new training go on from the point that another saved at this step; False where there is none."""
+    name = f"resume-{step:08d}"
+    if not is_whole(source / name):
+        return False
+    temporary = _aside(target / name)
+    try:
+        shutil.copytree(source / name, temporary, dirs_exist_ok=True)
+        (temporary / _MANIFEST).unlink()
+        _seal(temporary, target / name)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise from_os_error(error, "branch off a trial", target) from error
+    return True
 
 
 def is_whole(folder: Path) -> bool:

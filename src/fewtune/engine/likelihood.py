@@ -1,20 +1,20 @@
-"""How likely a base, with or without an adapter, finds given answers."""
+"""How likely a base, with or without adapters, finds given answers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
-from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from fewtune.data.encode import Encoded
+from fewtune.engine.attention import PackedAttention
 from fewtune.engine.base_model import BaseModel
-from fewtune.engine.batching import Pack, hidden_states, pack, within_tokens
-
-TOKENS_AT_ONCE = 2048
-"""Tokens of one forward pass when nothing is trained; enough rows to keep the matrix units busy."""
+from fewtune.engine.batching import TOKENS_AT_ONCE, pack
+from fewtune.engine.head import target_losses
+from fewtune.engine.lora import Adapter
+from fewtune.engine.routing import route
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,23 +28,47 @@ class Likelihood:
     """Whether the token was the most likely one."""
 
 
-def token_losses(base: BaseModel, packed: Pack) -> tuple[Tensor, Tensor]:
-    """Negative log-likelihood (P,) in nats of each target, and whether it was the most likely token (P,)."""
-    logits = base.logits(hidden_states(base.body, packed))  # (P, V)
-    losses = cross_entropy(logits, packed.targets, reduction="none")
-    return losses, logits.argmax(dim=-1) == packed.targets
+Item = tuple[Encoded, Adapter | None]
+"""An example and the adapter through which it is seen; None is the bare base."""
+
+
+def measure(base: BaseModel, examples: Sequence[Encoded], adapter: Adapter | None = None) -> list[Likelihood]:
+    """The likelihood of each example's answer, in the order given."""
+    return measure_each(base, [(example, adapter) for example in examples])
+
+
+def measure_each(base: BaseModel, items: Sequence[Item]) -> list[Likelihood]:
+    """The same, where every example may be seen through another adapter."""
+    futures = [base.workers.submit(measure_pass, together) for together in passes(base, items)]
+    return [likelihood for future in futures for likelihood in future.result()]
+
+
+def passes(base: BaseModel, items: Sequence[Item]) -> Iterator[list[Item]]:
+    """Cut items into passes, keeping their order; on a CPU one pass has one adapter, so its sums are its own."""
+    runs = groupby(items, key=lambda item: id(item[1])) if base.on_cpu else [(0, items)]
+    for _, run in runs:
+        group: list[Item] = []
+        size = 0
+        for example, adapter in run:
+            if group and size + len(example.ids) > TOKENS_AT_ONCE:
+                yield group
+                group, size = [], 0
+            group.append((example, adapter))
+            size += len(example.ids)
+        if group:
+            yield group
 
 
 @torch.inference_mode()
-def measure(base: BaseModel, examples: Sequence[Encoded]) -> list[Likelihood]:
-    """The likelihood of each example's answer, in the order given, with the adapter that is in use."""
-    measured: list[Likelihood] = []
-    for group in within_tokens(examples, TOKENS_AT_ONCE):
-        packed = pack(group, base.device)
-        losses, greedy = token_losses(base, packed)
-        parts = zip(packed.rows, losses.split(packed.counts), greedy.split(packed.counts), strict=True)
-        for row, loss, most_likely in parts:
-            measured.append(
-                Likelihood(row=row, log_likelihoods=tuple((-loss).tolist()), greedy=tuple(most_likely.tolist()))
-            )
-    return measured
+def measure_pass(base: BaseModel, items: Sequence[Item]) -> list[Likelihood]:
+    """The likelihoods of one pass's answers."""
+    packed = pack([example for example, _ in items], base.device)
+    routing = route([adapter for _, adapter in items], packed.lengths)
+    attention = PackedAttention(packed.lengths)
+    hidden = base.body.states(packed.ids, packed.positions, attention, routing, select=packed.sources)
+    losses, greedy = target_losses(hidden, base.body.head, base.body.head_bias, packed.targets)
+    parts = zip(packed.rows, losses.split(packed.counts), greedy.split(packed.counts), strict=True)
+    return [
+        Likelihood(row=row, log_likelihoods=tuple((-loss).tolist()), greedy=tuple(most_likely.tolist()))
+        for row, loss, most_likely in parts
+    ]

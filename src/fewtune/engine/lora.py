@@ -1,26 +1,17 @@
-"""Low-rank adapters over frozen linear layers (Hu et al., "LoRA", 2021), in PEFT's file format."""
+"""Low-rank adapters over frozen linear layers: W x + (alpha / rank) B A x (Hu et al., "LoRA", 2021)."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Generator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from safetensors.torch import save as to_bytes
-from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
+from torch import Tensor
 
-from fewtune.engine.base_model import BaseModel
-from fewtune.errors import BaseModelError, TrainingError
-
-_PLAIN = "Only plain LoRA over all linear layers is read."
+from fewtune.errors import TrainingError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,184 +22,126 @@ class Site:
     """Path of the module inside the base, as PEFT writes it."""
     inputs: int
     outputs: int
-    transposed: bool
+    transposed: bool = False
     """GPT-2 keeps its weights as (inputs, outputs); PEFT calls that fan_in_fan_out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Sites that read the same input, so that their A's are one matrix; most often one site, or q, k and v."""
+
+    layer: int
+    """The block it stands in, counted from 0."""
+    sites: tuple[Site, ...]
+
+    @property
+    def name(self) -> str:
+        return self.sites[0].name
+
+    @property
+    def inputs(self) -> int:
+        return self.sites[0].inputs
+
+    @property
+    def outputs(self) -> int:
+        return sum(site.outputs for site in self.sites)
 
 
 @dataclass(kw_only=True)
 class Adapter:
-    """A and B of every site, as views of one flat vector, so that one optimizer step is one vector operation."""
+    """A and B of every site in one flat vector, so that an optimizer step is a handful of vector operations.
 
-    sites: tuple[Site, ...]
+    Group after group: the A's of its sites (sites * rank, inputs), then each B, kept as B^T (rank, outputs).
+    """
+
+    groups: tuple[Group, ...]
     rank: int
     alpha: int
     flat: Tensor
-    """(N,) all parameters."""
-    matrices: dict[str, tuple[Tensor, Tensor]]
-    """Site name to A (rank, inputs) and B (outputs, rank); leaves that share `flat`'s memory."""
+    """(N,) all parameters, fp32."""
 
     @property
     def scale(self) -> float:
         return self.alpha / self.rank
 
+    @cached_property
+    def matrices(self) -> Mapping[str, tuple[Tensor, Tensor]]:
+        """Site name to A (rank, inputs) and B^T (rank, outputs), views of `flat`."""
+        found: dict[str, tuple[Tensor, Tensor]] = {}
+        for group, parts in zip(self.groups, split(self.flat[None], self.groups, self.rank), strict=True):
+            for site, a, b in zip(group.sites, parts[0][0].split(self.rank), parts[1:], strict=True):
+                found[site.name] = (a, b[0])
+        return found
 
-class AdaptedLinear(nn.Module):
-    """A frozen linear layer plus scale * B A x of whichever adapter is in use."""
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: as a plain array, since torch would pass a handle to shared memory."""
+        return {"groups": self.groups, "rank": self.rank, "alpha": self.alpha, "flat": self.flat.cpu().numpy()}
 
-    def __init__(self, base: nn.Module) -> None:
-        super().__init__()
-        self.base = base
-        self.matrices: tuple[Tensor, Tensor] | None = None
-        self.scale = 1.0
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.matrices is None:
-            return self.base(x)
-        a, b = self.matrices
-        y = self.base(x)
-        # The adapter stays in fp32 where the base runs in bf16.
-        return y + ((x.to(a.dtype) @ a.T) @ (b.T * self.scale)).to(y.dtype)
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, flat=torch.from_numpy(state["flat"]))
 
 
-def sites_of(model: nn.Module) -> tuple[Site, ...]:
-    """Every linear layer but the output head, in the model's own order."""
-    head = model.get_output_embeddings()  # type: ignore[operator]
-    found: list[Site] = []
-    for name, module in model.named_modules():
-        layer = module.base if isinstance(module, AdaptedLinear) else module
-        if layer is head or name.endswith(".base"):
-            continue
-        if isinstance(layer, nn.Linear):
-            site = Site(name=name, inputs=layer.in_features, outputs=layer.out_features, transposed=False)
-            found.append(site)
-        elif isinstance(layer, Conv1D):
-            found.append(Site(name=name, inputs=layer.nx, outputs=layer.nf, transposed=True))
-    if not found:
-        raise BaseModelError("The base has no linear layer to adapt.")
-    return tuple(found)
+def size(groups: Sequence[Group], rank: int) -> int:
+    """Parameters of an adapter."""
+    return sum(rank * (len(group.sites) * group.inputs + group.outputs) for group in groups)
 
 
-def attach(base: BaseModel) -> tuple[Site, ...]:
-    """Wrap every site of the base once, so that adapters can be put to use and taken away; idempotent."""
-    sites = sites_of(base.model)
-    for site in sites:
-        parent_name, _, leaf = site.name.rpartition(".")
-        parent = base.model.get_submodule(parent_name)
-        module = getattr(parent, leaf)
-        if not isinstance(module, AdaptedLinear):
-            setattr(parent, leaf, AdaptedLinear(module))
-    return sites
+def split(flat: Tensor, groups: Sequence[Group], rank: int) -> list[tuple[Tensor, ...]]:
+    """Cut stacked adapters (K, N) into each group's A (K, sites * rank, inputs) and B^T's (K, rank, outputs)."""
+    parts: list[tuple[Tensor, ...]] = []
+    begin = 0
+    for group in groups:
+        shapes = [(len(group.sites) * rank, group.inputs), *((rank, site.outputs) for site in group.sites)]
+        views: list[Tensor] = []
+        for rows, columns in shapes:
+            views.append(flat[:, begin : begin + rows * columns].view(len(flat), rows, columns))
+            begin += rows * columns
+        parts.append(tuple(views))
+    return parts
 
 
-@contextmanager
-def in_use(base: BaseModel, adapter: Adapter | None) -> Generator[None, None, None]:
-    """Within the block the base answers with this adapter; None is the bare base."""
-    layers = [module for module in base.model.modules() if isinstance(module, AdaptedLinear)]
-    chosen = adapter.matrices.values() if adapter else [None] * len(layers)
-    for layer, matrices in zip(layers, chosen, strict=True):
-        layer.matrices, layer.scale = matrices, adapter.scale if adapter else 1.0
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.matrices = None
+def upper(groups: Sequence[Group], share: float, layers: int) -> tuple[Group, ...]:
+    """The groups of the upper `share` of the blocks, at least of the last one."""
+    first = min(layers - math.ceil(share * layers), layers - 1)
+    return tuple(group for group in groups if group.layer >= first)
 
 
-def create(sites: tuple[Site, ...], rank: int, alpha: int, seed: int, device: torch.device) -> Adapter:
+def lowest_layer(adapter: Adapter) -> int:
+    """The first block that the adapter changes; below it everything is the frozen base's."""
+    return min(group.layer for group in adapter.groups)
+
+
+def create(groups: Sequence[Group], rank: int, alpha: int, seed: int, device: torch.device) -> Adapter:
     """A new adapter: A as PEFT draws it (Kaiming uniform, a = sqrt 5), B zero, so it begins as the bare base.
 
     Raises TrainingError for a rank above the width of a layer.
     """
+    sites = [site for group in groups for site in group.sites]
     narrowest = min(sites, key=lambda site: min(site.inputs, site.outputs))
     if rank > min(narrowest.inputs, narrowest.outputs):
         raise TrainingError(
             f"Rank {rank} is above the width of layer {narrowest.name} ({narrowest.outputs} x {narrowest.inputs}).",
             fix="Choose a smaller rank.",
         )
-    size = sum(rank * (site.inputs + site.outputs) for site in sites)
-    adapter = _over(sites, rank, alpha, torch.zeros(size, device=device))
+    adapter = empty(groups, rank, alpha, device)
     generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for site in sites:
-            bound = 1 / math.sqrt(site.inputs)
-            drawn = torch.empty(rank, site.inputs).uniform_(-bound, bound, generator=generator)
-            adapter.matrices[site.name][0].copy_(drawn)
-    return adapter
-
-
-def _over(sites: tuple[Site, ...], rank: int, alpha: int, flat: Tensor) -> Adapter:
-    matrices: dict[str, tuple[Tensor, Tensor]] = {}
-    begin = 0
     for site in sites:
-        middle = begin + rank * site.inputs
-        end = middle + site.outputs * rank
-        a = flat[begin:middle].view(rank, site.inputs).detach().requires_grad_()
-        b = flat[middle:end].view(site.outputs, rank).detach().requires_grad_()
-        matrices[site.name] = (a, b)
-        begin = end
-    return Adapter(sites=sites, rank=rank, alpha=alpha, flat=flat, matrices=matrices)
-
-
-def save(adapter: Adapter, folder: Path, base_name: str) -> None:
-    """Write adapter_model.safetensors and adapter_config.json as PEFT does, into a folder that exists."""
-    tensors: dict[str, Tensor] = {}
-    for name, (a, b) in adapter.matrices.items():
-        tensors[f"base_model.model.{name}.lora_A.weight"] = a.detach().cpu().contiguous()
-        tensors[f"base_model.model.{name}.lora_B.weight"] = b.detach().cpu().contiguous()
-    # Not safetensors' own writing: a full disk must come as an OSError.
-    (folder / "adapter_model.safetensors").write_bytes(to_bytes(tensors, metadata={"format": "pt"}))
-    (folder / "adapter_config.json").write_text(json.dumps(_peft_config(adapter, base_name), indent=2) + "\n")
-
-
-def _peft_config(adapter: Adapter, base_name: str) -> dict[str, Any]:
-    return {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": base_name,
-        "r": adapter.rank,
-        "lora_alpha": adapter.alpha,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "target_modules": sorted({site.name.rpartition(".")[2] for site in adapter.sites}),
-        "fan_in_fan_out": any(site.transposed for site in adapter.sites),
-        "inference_mode": True,
-    }
-
-
-def open_adapter(folder: Path, base: BaseModel) -> Adapter:
-    """Read a PEFT-format LoRA adapter; raises BaseModelError when it belongs to another base."""
-    try:
-        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-        tensors = load_file(folder / "adapter_model.safetensors")
-    except (OSError, ValueError, SafetensorError) as error:
-        raise BaseModelError("No readable adapter here.", where=str(folder)) from error
-    _check_plain(config, folder)
-    sites = attach(base)
-    size = sum(config["r"] * (site.inputs + site.outputs) for site in sites)
-    adapter = _over(sites, config["r"], config["lora_alpha"], torch.zeros(size, device=base.device))
-    with torch.no_grad():
-        for name, (a, b) in adapter.matrices.items():
-            _fill(a, tensors.get(f"base_model.model.{name}.lora_A.weight"), name, folder)
-            _fill(b, tensors.get(f"base_model.model.{name}.lora_B.weight"), name, folder)
-    if len(tensors) > 2 * len(sites):
-        raise BaseModelError("The adapter changes more than the base's linear layers.", where=str(folder), fix=_PLAIN)
+        bound = 1 / math.sqrt(site.inputs)
+        adapter.matrices[site.name][0].copy_(
+            torch.empty(rank, site.inputs).uniform_(-bound, bound, generator=generator)
+        )
     return adapter
 
 
-def _check_plain(config: dict[str, Any], folder: Path) -> None:
-    """Refuse the kinds of LoRA whose numbers would come out wrong without a word."""
-    kinds = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "lora_bias")
-    unknown = [name for name in kinds if config.get(name)]
-    if config.get("peft_type") != "LORA" or unknown:
-        named = ", ".join(unknown) or f"peft_type {config.get('peft_type')}"
-        raise BaseModelError(f"The adapter is of another kind ({named}).", where=str(folder), fix=_PLAIN)
+def empty(groups: Sequence[Group], rank: int, alpha: int, device: torch.device) -> Adapter:
+    """An adapter of zeros, which changes nothing."""
+    flat = torch.zeros(size(groups, rank), device=device)
+    return Adapter(groups=tuple(groups), rank=rank, alpha=alpha, flat=flat)
 
 
-def _fill(parameter: Tensor, stored: Tensor | None, name: str, folder: Path) -> None:
-    if stored is None or stored.shape != parameter.shape:
-        raise BaseModelError(
-            f"The adapter does not fit this base: layer {name} is missing or has another shape.",
-            where=str(folder),
-            fix="Use it with the base that its adapter_config.json names.",
-        )
-    parameter.copy_(stored)
+def average(adapter: Adapter, points: Sequence[Tensor]) -> Adapter:
+    """The mean of several points (N,) on the adapter's path ("Averaging Weights", Izmailov et al., 2018).
+
+    A and B are averaged, not their products: along one path they change little between points.
+    """
+    return replace(adapter, flat=torch.stack(list(points)).mean(dim=0))

@@ -1,19 +1,27 @@
-"""Cached decoding: several prompts at once, token by token."""
+"""Cached decoding: many prompts at once, each through its own adapter, token by token."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from functools import partial
+from random import Random
+from typing import Literal
 
 import torch
-from torch import Tensor
 
+from fewtune.engine import devices
 from fewtune.engine.base_model import BaseModel
-from fewtune.engine.lora import Adapter, in_use
+from fewtune.engine.batching import TOKENS_AT_ONCE
+from fewtune.engine.choosing import Choice, Chooser, choose
+from fewtune.engine.decoding import Decoder
+from fewtune.engine.lora import Adapter
+from fewtune.engine.stopping import Transcript
 
 ROWS_AT_ONCE = 32
+_SECONDS_TO_WAIT = 0.001
+"""Before an iterator that had nothing is asked again, while nothing else is to be done."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +30,18 @@ class Prompt:
 
     id: int
     ids: tuple[int, ...]
+    """At least one."""
     max_tokens: int
+    adapter: Adapter | None = None
+    """None is the bare base."""
     temperature: float = 0.0
     """0 takes the most likely token; above it the distribution is sharpened or flattened."""
+    top_p: float = 1.0
+    """Draw from the fewest most likely tokens that hold this share of the distribution."""
     seed: int = 0
     stop: tuple[str, ...] = ()
+    alternatives: int | None = None
+    """With a number, each token's log-likelihood is told, and those of so many of the most likely tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +54,16 @@ class Piece:
 
 @dataclass(frozen=True, kw_only=True)
 class Continuation:
+    """The whole text, cut before the end token or stop sequence."""
+
     id: int
     text: str
     tokens: int
+    """Written, without the end token; those of a stop sequence are counted."""
     stop_reason: Literal["stop", "length"]
     seconds: float
+    choices: tuple[Choice, ...] = ()
+    """One for each of the tokens, where the prompt asked for log-likelihoods."""
 
 
 @dataclass(kw_only=True)
@@ -52,125 +72,130 @@ class _Writing:
 
     prompt: Prompt
     limit: int
-    """Tokens that may still be written within the context."""
-    generator: torch.Generator
-    ids: list[int] = field(default_factory=list[int])
-    shown: int = 0
-    """Characters already handed out."""
+    """Tokens that may be written within the context."""
+    chooser: Chooser
+    transcript: Transcript
+    unread: tuple[int, ...]
+    """What the base has not read yet: the prompt, then the token chosen last."""
+    started: float
+    tokens: int = 0
+    choices: list[Choice] = field(default_factory=list[Choice])
     end: Literal["stop", "length"] | None = None
-    text: str = ""
 
 
-def generate(
-    base: BaseModel, prompts: Sequence[Prompt], adapter: Adapter | None = None
-) -> Iterator[Piece | Continuation]:
-    """Continue the prompts, shortest first, a batch at a time; every prompt ends in one Continuation.
+def generate(base: BaseModel, prompts: Iterable[Prompt | None]) -> Iterator[Piece | Continuation]:
+    """Continue the prompts in the order they come, up to `ROWS_AT_ONCE` together; each ends in one Continuation.
 
-    Between two pieces the base is free: others may train or sample with another adapter.
+    The iterator is asked for more before every token for which a row is free, so that prompts may join
+    at any time. It should not wait while others are being written: where nothing is there at the moment
+    it gives None, and is asked again a token later, or a millisecond later when nothing is being written.
+    Between two pieces the base is free: others may train or sample with it.
     """
-    ordered = sorted(prompts, key=lambda prompt: len(prompt.ids))
-    for begin in range(0, len(ordered), ROWS_AT_ONCE):
-        yield from _generate_batch(base, ordered[begin : begin + ROWS_AT_ONCE], adapter)
-
-
-def _generate_batch(
-    base: BaseModel, prompts: Sequence[Prompt], adapter: Adapter | None
-) -> Iterator[Piece | Continuation]:
-    from transformers import DynamicCache
-
-    started = time.perf_counter()
-    writings = [_writing(base, prompt) for prompt in prompts]
-    ids, mask = _left_padded(prompts, base)
-    positions = (mask.cumsum(dim=-1) - 1).clamp(min=0)
-    cache = DynamicCache(config=base.model.config)
+    arrivals, decoder = _Arrivals(prompts), Decoder(base)
+    writings: list[_Writing] = []
+    """In the order of the decoder's rows."""
     while True:
-        with in_use(base, adapter):
-            logits = _next_logits(base, ids, mask, positions, cache)
-        chosen = [_choose(row, writing) for row, writing in zip(logits, writings, strict=True)]
-        for token, writing in zip(chosen, writings, strict=True):
-            if writing.end is None:
-                yield from _extend(base, writing, token, started)
-        keep = [place for place, writing in enumerate(writings) if writing.end is None]
-        if not keep:
+        for writing in map(partial(_begin, base), arrivals.take(ROWS_AT_ONCE - len(writings))):
+            yield from _told(writing)
+            if not writing.end:
+                decoder.join(writing.prompt.adapter)
+                writings.append(writing)
+        if writings:
+            for writing, choice in zip(writings, _next_tokens(decoder, writings), strict=True):
+                _write(writing, choice, base.encoder.stop_ids)
+                yield from _told(writing)
+            _remove_ended(decoder, writings)
+        elif arrivals.ended:
             return
-        if len(keep) < len(writings):
-            cache.batch_select_indices(torch.tensor(keep, device=base.device))
-            writings, mask, positions = [writings[place] for place in keep], mask[keep], positions[keep]
-            chosen = [chosen[place] for place in keep]
-        ids = torch.tensor(chosen, device=base.device)[:, None]
-        mask = torch.cat([mask, mask.new_ones((len(keep), 1))], dim=1)
-        positions = positions[:, -1:] + 1
+        else:
+            time.sleep(_SECONDS_TO_WAIT)
 
 
-def _writing(base: BaseModel, prompt: Prompt) -> _Writing:
-    room = base.encoder.context - len(prompt.ids)
-    generator = torch.Generator().manual_seed(prompt.seed)
-    return _Writing(prompt=prompt, limit=min(prompt.max_tokens, room), generator=generator)
+class _Arrivals:
+    """Prompts in the order they come."""
+
+    def __init__(self, prompts: Iterable[Prompt | None]) -> None:
+        self._prompts = iter(prompts)
+        self.ended = False
+
+    def take(self, rows: int) -> list[Prompt]:
+        """At most so many, and no more than one pass should read."""
+        taken: list[Prompt] = []
+        while len(taken) < rows and sum(len(prompt.ids) for prompt in taken) < TOKENS_AT_ONCE:
+            try:
+                prompt = next(self._prompts)
+            except StopIteration:
+                self.ended = True
+                break
+            if prompt is None:
+                break
+            taken.append(prompt)
+        return taken
 
 
-def _left_padded(prompts: Sequence[Prompt], base: BaseModel) -> tuple[Tensor, Tensor]:
-    """Ids and mask, both (B, T); padding stands on the left, so that all rows end together."""
-    width = max(len(prompt.ids) for prompt in prompts)
-    ids = [[base.encoder.end_id] * (width - len(prompt.ids)) + list(prompt.ids) for prompt in prompts]
-    mask = [[0] * (width - len(prompt.ids)) + [1] * len(prompt.ids) for prompt in prompts]
-    return torch.tensor(ids, device=base.device), torch.tensor(mask, device=base.device)
+def _begin(base: BaseModel, prompt: Prompt) -> _Writing:
+    limit = min(prompt.max_tokens, base.encoder.context - len(prompt.ids))
+    return _Writing(
+        prompt=prompt,
+        limit=limit,
+        chooser=Chooser(
+            temperature=prompt.temperature,
+            top_p=prompt.top_p,
+            alternatives=prompt.alternatives,
+            random=Random(prompt.seed),
+        ),
+        transcript=Transcript(base.encoder, prompt.stop),
+        unread=prompt.ids,
+        started=time.perf_counter(),
+        end="length" if limit <= 0 else None,
+    )
 
 
 @torch.inference_mode()
-def _next_logits(base: BaseModel, ids: Tensor, mask: Tensor, positions: Tensor, cache: Any) -> Tensor:
-    """(B, V) logits of the next token; the cache grows by the tokens read."""
-    output = base.body(
-        input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-    )
-    return base.logits(output.last_hidden_state[:, -1])
+def _next_tokens(decoder: Decoder, writings: Sequence[_Writing]) -> list[Choice]:
+    with devices.one_core():
+        logits = decoder.step([writing.unread for writing in writings])
+        return choose(logits, [writing.chooser for writing in writings])
 
 
-def _choose(logits: Tensor, writing: _Writing) -> int:
-    temperature = writing.prompt.temperature
-    if temperature <= 0:
-        return int(logits.argmax())
-    shares = torch.softmax(logits.cpu() / temperature, dim=-1)
-    return int(torch.multinomial(shares, 1, generator=writing.generator))
-
-
-def _extend(base: BaseModel, writing: _Writing, token: int, started: float) -> Iterator[Piece | Continuation]:
-    """Add a token to an answer; hand out the text that can no longer become part of a stop sequence."""
-    if token == base.encoder.end_id or writing.limit <= 0:
-        writing.end = "stop" if token == base.encoder.end_id else "length"
+def _write(writing: _Writing, choice: Choice, stop_ids: Container[int]) -> None:
+    """Add a token to an answer, or end it."""
+    if choice.token in stop_ids:
+        writing.end = "stop"
     else:
-        writing.ids.append(token)
-        writing.text = base.encoder.answer(writing.ids)
-        _look_for_stop(writing)
-        if writing.end is None and len(writing.ids) >= writing.limit:
+        writing.unread = (choice.token,)
+        writing.tokens += 1
+        writing.transcript.add(choice.token)
+        if writing.chooser.alternatives is not None:
+            writing.choices.append(choice)
+        if writing.transcript.stopped:
+            writing.end = "stop"
+        elif writing.tokens >= writing.limit:
             writing.end = "length"
-    settled = writing.text if writing.end else _settled(writing.text, writing.prompt.stop)
-    if len(settled) > writing.shown:
-        yield Piece(id=writing.prompt.id, text=settled[writing.shown :])
-        writing.shown = len(settled)
+    if writing.end:
+        writing.transcript.end()
+
+
+def _told(writing: _Writing) -> Iterator[Piece | Continuation]:
+    """What is new of an answer."""
+    text = writing.transcript.take()
+    if text:
+        yield Piece(id=writing.prompt.id, text=text)
     if writing.end:
         yield Continuation(
             id=writing.prompt.id,
-            text=writing.text,
-            tokens=len(writing.ids),
+            text=writing.transcript.text,
+            tokens=writing.tokens,
             stop_reason=writing.end,
-            seconds=time.perf_counter() - started,
+            seconds=time.perf_counter() - writing.started,
+            choices=tuple(writing.choices),
         )
 
 
-def _look_for_stop(writing: _Writing) -> None:
-    places = [writing.text.find(stop) for stop in writing.prompt.stop]
-    found = [place for place in places if place >= 0]
-    if found:
-        writing.text, writing.end = writing.text[: min(found)], "stop"
-
-
-def _settled(text: str, stops: tuple[str, ...]) -> str:
-    """The part of the text that later tokens cannot change: no half character, no half stop sequence."""
-    text = text.rstrip("\N{REPLACEMENT CHARACTER}")
-    return text[: len(text) - max((_begun(text, stop) for stop in stops), default=0)]
-
-
-def _begun(text: str, stop: str) -> int:
-    """How many characters at the end of the text may be the beginning of the stop sequence."""
-    lengths = range(min(len(stop) - 1, len(text)), 0, -1)
-    return next((length for length in lengths if text.endswith(stop[:length])), 0)
+def _remove_ended(decoder: Decoder, writings: list[_Writing]) -> None:
+    """The last row takes the place of one that leaves, here as in the decoder."""
+    for row in reversed(range(len(writings))):
+        if writings[row].end:
+            decoder.leave(row)
+            writings[row] = writings[-1]
+            writings.pop()

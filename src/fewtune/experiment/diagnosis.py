@@ -56,7 +56,7 @@ def _package(name: str, purpose: str, fix: str) -> Check:
 
 def _device() -> Check:
     try:
-        from fewtune.engine.speed import device_name
+        from fewtune.engine.devices import name as device_name
     except ImportError:
         return Check("device", False, "none without torch")
     return Check("device", True, device_name())

@@ -14,7 +14,7 @@ from fewtune.errors import BudgetError
 from fewtune.experiment.display import estimate_html, estimate_line
 from fewtune.experiment.preparation import Prepared
 from fewtune.schedule.branches import Trunk
-from fewtune.types import Example, Plan
+from fewtune.types import Example
 
 FREE_MINUTES = 10.0
 """A sweep that is estimated to take longer asks for `--budget-minutes` first."""
@@ -46,7 +46,7 @@ def estimate_sweep(prepared: Prepared, trunks: Sequence[Trunk], base: str, today
     tokens = Tokens(
         train_per_epoch=_count(prepared, prepared.split.train), valid=_count(prepared, prepared.split.valid)
     )
-    speed = _speed(prepared, base, trunks[0].plan)
+    speed = _speed(prepared, base, trunks)
     offers = estimate(
         tokens,
         epochs_total=epochs,
@@ -67,8 +67,8 @@ def _count(prepared: Prepared, examples: Sequence[Example]) -> Range:
     return total
 
 
-def _speed(prepared: Prepared, base: str, plan: Plan) -> MachineSpeed | None:
-    """Two real steps on the first training rows; None without torch, or for a base that is not here."""
+def _speed(prepared: Prepared, base: str, trunks: Sequence[Trunk]) -> MachineSpeed | None:
+    """Real steps on the first training rows; None without torch, or for a base that is not here."""
     if prepared.encoder is None:
         return None
     try:
@@ -76,8 +76,8 @@ def _speed(prepared: Prepared, base: str, plan: Plan) -> MachineSpeed | None:
     except ImportError:
         return None
     encoded = [prepared.encoder.example(example) for example in prepared.split.train]
-    rate = speed.tokens_per_second(base_model.load(base), encoded, plan)
-    return MachineSpeed(tokens_per_second=rate, basis="measured on two training steps just now")
+    rate = speed.tokens_per_second(base_model.load(base), encoded, trunks[0].plan, len(trunks))
+    return MachineSpeed(tokens_per_second=rate, basis="measured on a few training steps just now")
 
 
 def check_minutes(found: Estimate, budget_minutes: float | None) -> None:

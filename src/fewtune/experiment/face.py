@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypedDict, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, TypedDict, TypeVar, Unpack, cast
 
 from fewtune import settings as configuration
 from fewtune.errors import UsageError
@@ -26,6 +26,9 @@ from fewtune.report.summary import Summary, TrialLine
 from fewtune.schedule.branches import trunks
 from fewtune.search.space import parse_list
 from fewtune.store.runs import RunRecord, Runs
+
+if TYPE_CHECKING:
+    from fewtune.experiment.exporting import Export
 
 Number = TypeVar("Number", int, float)
 Numbers = str | Number | Sequence[Number] | None
@@ -48,6 +51,12 @@ class Options(TypedDict, total=False):
     learning_rate: str | float | Sequence[float] | None
     rank: int | None
     prompt_loss_weight: float | None
+    gradient_accumulation: int | None
+    """Batches summed before an optimizer step."""
+    adapt_top: float | None
+    """Share of the blocks, from the top, to adapt; below 1 is faster."""
+    averaged_checkpoints: int | None
+    """Take the mean of this many last epochs' adapters."""
     prompt_column: str | None
     completion_column: str | None
     no_repair: Sequence[str] | None
@@ -113,6 +122,17 @@ class Run:
         for reply in self._provider.sample(self._model if tuned else BASE, [request]):
             if isinstance(reply, Chunk):
                 yield reply.text
+
+    def export(self, out: str | Path, *, format: str = "peft") -> Export:
+        """Write the tuned model to the folder `out` as `peft`, `merged` or `gguf`, and score the held-out rows from it.
+
+        Raises UsageError for an `out` that is taken and for a run whose weights are elsewhere, and FewtuneError
+        where the written model would not answer as the trained one does; `out` is then not made.
+        """
+        from fewtune.experiment.exporting import export
+
+        _ = self._folder
+        return export(self.summary, self._model, format, Path(out))
 
     @property
     def _folder(self) -> Path:
@@ -269,6 +289,9 @@ def _settings(data: str, options: Options) -> RunSettings:
         learning_rates=_numbers("--learning-rate", options.get("learning_rate"), float),
         rank=options.get("rank") or default.rank,
         prompt_loss_weight=default.prompt_loss_weight if weight is None else weight,
+        gradient_accumulation=options.get("gradient_accumulation") or default.gradient_accumulation,
+        adapt_top=options.get("adapt_top") or default.adapt_top,
+        averaged_checkpoints=options.get("averaged_checkpoints") or default.averaged_checkpoints,
         prompt_column=options.get("prompt_column"),
         completion_column=options.get("completion_column"),
         refused_repairs=tuple(options.get("no_repair") or ()),

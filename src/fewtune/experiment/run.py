@@ -96,6 +96,9 @@ def plan_grid(settings: RunSettings, rows: int) -> tuple[Plan, ...]:
         rank=settings.rank,
         alpha=2 * settings.rank,
         prompt_loss_weight=settings.prompt_loss_weight,
+        gradient_accumulation=settings.gradient_accumulation,
+        adapt_top=settings.adapt_top,
+        averaged_checkpoints=settings.averaged_checkpoints,
         cooldown=settings.cooldown,
     )
     default_batch = settings.batch_sizes == RunSettings(data="").batch_sizes

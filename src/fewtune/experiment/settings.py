@@ -24,6 +24,10 @@ class RunSettings:
     """Empty: around the base's prior."""
     rank: int = 8
     prompt_loss_weight: float = 0.0
+    gradient_accumulation: int = 1
+    adapt_top: float = 1.0
+    """Share of the blocks, from the top, that are adapted."""
+    averaged_checkpoints: int = 1
     cooldown: float = 0.0
     valid: float | int | None = None
     """Share or number of validation rows; None leaves it to the size of the data."""

@@ -23,6 +23,8 @@ class Capabilities:
     """Closing `advance` stops training until the next `advance`; False: it runs on to the end by itself."""
     can_fork: bool
     """A trial may start from a checkpoint of another."""
+    can_branch: bool
+    """A trial may go on from the very step of another, optimizer and all, with another end or rate."""
     can_join: bool
     """A trial may start while others train."""
     can_score: bool
@@ -48,6 +50,8 @@ class Trial:
     valid_rows: tuple[int, ...]
     parent: str | None = None
     """Model name of the checkpoint to start from; None starts from the base."""
+    branches: bool = False
+    """Go on from the parent's very step, where it must stand, instead of starting anew from its weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,6 +208,10 @@ class Provider(Protocol):
         """Stop for good; handles that have ended are left as they are."""
         ...
 
-    def sample(self, model: str, requests: Iterable[Request]) -> Iterator[Reply]:
-        """Answer with `BASE` or the model of a Checkpoint; every request ends in one Answer or Score."""
+    def sample(self, model: str, requests: Iterable[Request | None]) -> Iterator[Reply]:
+        """Answer with `BASE` or the model of a Checkpoint; every request ends in one Answer or Score.
+
+        The iterator may be alive: None says that nothing is there at the moment, so that what is being
+        written goes on.
+        """
         ...

@@ -18,6 +18,7 @@ from typing import Any
 from rapidfuzz import fuzz
 
 from fewtune.errors import UsageError
+from fewtune.providers import admission
 from fewtune.providers.contract import (
     BASE,
     Answer,
@@ -41,6 +42,7 @@ from fewtune.types import Example, Plan, Usage
 _CAPABILITIES = Capabilities(
     can_pause=True,
     can_fork=True,
+    can_branch=False,
     can_join=True,
     can_score=True,
     returns_checkpoints=False,
@@ -76,7 +78,7 @@ class FakeProvider:
 
     def start(self, trials: Sequence[Trial]) -> tuple[str, ...]:
         for trial in trials:
-            _check_trial(trial)
+            admission.check(trial, _CAPABILITIES)
             self._work_of(trial.parent or BASE)
         for trial in trials:
             if not self._states.known(trial.id):
@@ -94,9 +96,9 @@ class FakeProvider:
             if not progress.finished:
                 self._save(replace(progress, cancelled=True))
 
-    def sample(self, model: str, requests: Iterable[Request]) -> Iterator[Reply]:
+    def sample(self, model: str, requests: Iterable[Request | None]) -> Iterator[Reply]:
         work, taught = self._work_of(model), self._taught(model)
-        for request in requests:
+        for request in filter(None, requests):
             if request.score is not None:
                 yield _score(request.id, request.prompt, request.score, _valid_level(work))
             else:
@@ -201,14 +203,6 @@ class FakeProvider:
         self._states.save(progress.trial.id, asdict(progress))
 
 
-def _check_trial(trial: Trial) -> None:
-    for name, (low, high) in _CAPABILITIES.ranges.items():
-        if not low <= getattr(trial.plan, name) <= high:
-            raise UsageError(f"{name} must be from {low:g} to {high:g}.", where=f"trial {trial.id}")
-    if not trial.train_rows:
-        raise UsageError("There is no row to train on.", where=f"trial {trial.id}")
-
-
 def _trial(state: dict[str, Any]) -> Trial:
     values: dict[str, Any] = {**state, "plan": Plan(**state["plan"])}
     for name in ("train_rows", "valid_rows"):
@@ -217,7 +211,7 @@ def _trial(state: dict[str, Any]) -> Trial:
 
 
 def _steps_per_epoch(trial: Trial) -> int:
-    return math.ceil(len(trial.train_rows) / trial.plan.batch_size)
+    return math.ceil(len(trial.train_rows) / trial.plan.rows_per_step)
 
 
 def _train_level(work: float) -> float:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
+from itertools import groupby, islice
 from pathlib import Path
 
 from fewtune.data.encode import Encoded
-from fewtune.engine import checkpoint, lora
+from fewtune.engine import checkpoint
+from fewtune.engine.adapter_folder import open_adapter
 from fewtune.engine.base_model import BaseModel, load
 from fewtune.engine.likelihood import Likelihood, measure
+from fewtune.engine.lora import Adapter
 from fewtune.engine.sampler import Continuation, Piece, Prompt, generate
-from fewtune.engine.speed import threads_for
-from fewtune.engine.trainer import NonFiniteLoss, Progress, Task, Training, train
+from fewtune.engine.trainer import NonFiniteLoss, Progress, train
+from fewtune.engine.training import Task, Training
 from fewtune.errors import BaseModelError, DataError, UsageError
+from fewtune.providers import admission
 from fewtune.providers.contract import (
     BASE,
     Answer,
@@ -26,6 +30,7 @@ from fewtune.providers.contract import (
     Event,
     Failure,
     Finished,
+    Message,
     Point,
     Reply,
     Request,
@@ -39,17 +44,28 @@ from fewtune.schedule.order import steps_per_epoch
 from fewtune.types import Plan, Usage
 
 SECONDS_BETWEEN_SAVES = 60.0
+_SCORED_TOGETHER = 256
+"""Requests to score that are taken before the first is answered."""
 
 _CAPABILITIES = Capabilities(
     can_pause=True,
     can_fork=True,
+    can_branch=True,
     can_join=True,
     can_score=True,
     returns_checkpoints=True,
     returns_row_losses=True,
     bills=False,
     learning_rate="absolute",
-    ranges={"epochs": (1, 1000), "batch_size": (1, 4096), "learning_rate": (1e-7, 1.0), "rank": (1, 1024)},
+    ranges={
+        "epochs": (1, 1000),
+        "batch_size": (1, 4096),
+        "learning_rate": (1e-7, 1.0),
+        "rank": (1, 1024),
+        "gradient_accumulation": (1, 1024),
+        "adapt_top": (0.01, 1.0),
+        "averaged_checkpoints": (1, 1000),
+    },
 )
 
 
@@ -67,17 +83,28 @@ class LocalProvider:
     @cached_property
     def base(self) -> BaseModel:
         """Loaded when first needed, then kept."""
-        loaded = load(self._workspace.base)
-        lora.attach(loaded)
-        return loaded
+        return load(self._workspace.base)
 
     def start(self, trials: Sequence[Trial]) -> tuple[str, ...]:
         for trial in trials:
-            _check_ranges(trial.plan)
+            admission.check(trial, _CAPABILITIES)
             states = self._states(trial.id)
             if not states.known("trial"):
+                if trial.branches:
+                    self._branch(trial)
                 states.save("trial", asdict(trial))
         return tuple(trial.id for trial in trials)
+
+    def _branch(self, trial: Trial) -> None:
+        """Give the new trial its parent's whole state, optimizer and all."""
+        handle, _, step = (trial.parent or "").rpartition("@")
+        if not (handle and step.isdecimal()):
+            raise UsageError(f"Trial {trial.id!r} branches, but its parent {trial.parent!r} is no checkpoint.")
+        if not checkpoint.copy_point(self._folder(handle), int(step), self._folder(trial.id)):
+            raise UsageError(
+                f"Trial {handle!r} does not stand at step {step}, so {trial.id!r} cannot branch off there.",
+                fix="Advance it to that step, then branch.",
+            )
 
     def advance(self, targets: Mapping[str, int | None]) -> Generator[Event, None, None]:
         trainings: dict[str, Training] = {}
@@ -87,7 +114,7 @@ class LocalProvider:
                 yield self._ended(handle)
             else:
                 trainings[handle] = self._training(handle)
-        with threads_for(self.base), self._saved_at_the_end(trainings):
+        with self._saved_at_the_end(trainings):
             yield from self._advance(trainings, _limits(trainings, targets))
 
     @contextmanager
@@ -119,6 +146,8 @@ class LocalProvider:
             # killed or closed in between, the step is done again, or its checkpoint is told again.
             ended = self._epoch_ended(training, progress.name) if progress.validation is not None else None
             yield _point(progress, training)
+            if progress.sudden:
+                yield Message(handle=progress.name, text=_sudden(progress))
             if ended:
                 yield ended
             if progress.validation is not None or time.monotonic() - saved[progress.name] > SECONDS_BETWEEN_SAVES:
@@ -130,13 +159,13 @@ class LocalProvider:
 
     def _epoch_ended(self, training: Training, handle: str) -> Checkpoint:
         folder = self._folder(handle) / f"step-{training.step:08d}"
-        checkpoint.save_adapter(training.adapter, folder, self._workspace.base)
+        checkpoint.save_adapter(training.result, folder, self.base)
         return _checkpoint(handle, folder, training.task.steps_per_epoch)
 
     def _saved_checkpoints(self, handle: str) -> Iterator[Checkpoint]:
         """Told again each time, so that a caller killed before it took note misses none."""
         trial = self._trial(handle)
-        steps = steps_per_epoch(len(trial.train_rows), trial.plan.batch_size)
+        steps = steps_per_epoch(len(trial.train_rows), trial.plan.rows_per_step)
         for folder in sorted(self._folder(handle).glob("step-????????")):
             yield _checkpoint(handle, folder, steps)
 
@@ -163,20 +192,19 @@ class LocalProvider:
                 failure = Failure(handle=handle, code="cancelled", text="Cancelled.")
                 self._states(handle).save("ended", {"failure": asdict(failure)})
 
-    def sample(self, model: str, requests: Iterable[Request]) -> Iterator[Reply]:
-        given = list(requests)
+    def sample(self, model: str, requests: Iterable[Request | None]) -> Iterator[Reply]:
         adapter = self._adapter(model)
-        with threads_for(self.base):
-            yield from self._scores([request for request in given if request.score is not None], adapter)
-            prompts = [self._prompt(request) for request in given if request.score is None]
-            for piece in generate(self.base, prompts, adapter):
-                yield _reply(piece)
+        for scoring, run in groupby(requests, key=lambda request: request is not None and request.score is not None):
+            if scoring:
+                while batch := [request for request in islice(run, _SCORED_TOGETHER) if request]:
+                    yield from self._scores(batch, adapter)
+            else:
+                prompts = (request and self._prompt(request, adapter) for request in run)
+                yield from (_reply(piece) for piece in generate(self.base, prompts))
 
-    def _scores(self, requests: Sequence[Request], adapter: lora.Adapter | None) -> Iterator[Score]:
+    def _scores(self, requests: Sequence[Request], adapter: Adapter | None) -> Iterator[Score]:
         encoded = [self._encoded(request) for request in requests]
-        with lora.in_use(self.base, adapter):
-            measured = measure(self.base, encoded)
-        for likelihood in measured:
+        for likelihood in measure(self.base, encoded, adapter):
             yield Score(id=likelihood.row, log_likelihoods=likelihood.log_likelihoods, greedy=likelihood.greedy)
 
     def _encoded(self, request: Request) -> Encoded:
@@ -187,7 +215,7 @@ class LocalProvider:
             raise _too_long(len(ids), encoder.context)
         return Encoded(row=request.id, ids=ids, prompt_length=len(prompt))
 
-    def _prompt(self, request: Request) -> Prompt:
+    def _prompt(self, request: Request, adapter: Adapter | None) -> Prompt:
         encoder = self.base.encoder
         ids = encoder.prompt(request.prompt, request.shots)
         if len(ids) >= encoder.context:
@@ -197,12 +225,13 @@ class LocalProvider:
             id=request.id,
             ids=ids,
             max_tokens=request.max_tokens,
+            adapter=adapter,
             temperature=request.temperature,
             seed=request.seed,
             stop=stop,
         )
 
-    def _adapter(self, model: str) -> lora.Adapter | None:
+    def _adapter(self, model: str) -> Adapter | None:
         if model == BASE:
             return None
         handle, _, step = model.rpartition("@")
@@ -211,7 +240,7 @@ class LocalProvider:
             raise UsageError(f"There is no model {model!r} here.", fix="Use `base` or the model of a checkpoint.")
         if not checkpoint.is_whole(folder):
             raise BaseModelError(f"The adapter {model!r} is damaged.", where=str(folder))
-        return lora.open_adapter(folder, self.base)
+        return open_adapter(folder, self.base)
 
     def _training(self, handle: str) -> Training:
         if handle not in self._trainings:
@@ -221,8 +250,9 @@ class LocalProvider:
                 seed=trial.seed,
                 train=self._encode(trial.train_rows),
                 valid=self._encode(trial.valid_rows),
+                rejected=self._rejected(trial.train_rows),
             )
-            parent = self._adapter(trial.parent) if trial.parent else None
+            parent = self._adapter(trial.parent) if trial.parent and not trial.branches else None
             self._trainings[handle] = checkpoint.open_training(self.base, task, self._folder(handle), parent)
         return self._trainings[handle]
 
@@ -238,6 +268,14 @@ class LocalProvider:
     def _encode(self, rows: Sequence[int]) -> tuple[Encoded, ...]:
         return tuple(self.base.encoder.example(self._workspace.examples[row]) for row in rows)
 
+    def _rejected(self, rows: Sequence[int]) -> dict[int, Encoded]:
+        """The worse answers, where every row has one: the trial then learns preferences."""
+        examples = [self._workspace.examples[row] for row in rows]
+        pairs = {e.row: replace(e, completion=e.rejected) for e in examples if e.rejected is not None}
+        if pairs and len(pairs) < len(examples):
+            raise DataError(f"{len(examples) - len(pairs)} of {len(examples)} rows have no rejected answer.")
+        return {row: self.base.encoder.example(example) for row, example in pairs.items()}
+
     def _ended(self, handle: str) -> Event:
         stored = self._states(handle).load("ended")
         if "failure" in stored:
@@ -250,13 +288,6 @@ class LocalProvider:
 
     def _states(self, handle: str) -> States:
         return States(self._folder(handle))
-
-
-def _check_ranges(plan: Plan) -> None:
-    for name, (low, high) in _CAPABILITIES.ranges.items():
-        value = getattr(plan, name)
-        if not low <= value <= high:
-            raise UsageError(f"The plan's {name} is {value}.", fix=f"Choose one from {low:g} to {high:g}.")
 
 
 def _limits(trainings: Mapping[str, Training], targets: Mapping[str, int | None]) -> dict[str, int]:
@@ -294,6 +325,10 @@ def _validation(measured: Sequence[Likelihood]) -> Validation:
         sequence_accuracy=sum(all(row.greedy) for row in measured) / len(measured),
         row_losses=tuple(-sum(row.log_likelihoods) / len(row.log_likelihoods) for row in measured),
     )
+
+
+def _sudden(progress: Progress) -> str:
+    return f"The loss rose to {progress.loss:.2f} at step {progress.step}, far above the steps before it."
 
 
 def _usage(training: Training) -> Usage:

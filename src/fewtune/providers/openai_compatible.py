@@ -23,6 +23,7 @@ from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 
 from fewtune.errors import ProviderError, UsageError
+from fewtune.providers import admission
 from fewtune.providers.contract import (
     BASE,
     Answer,
@@ -45,6 +46,7 @@ __all__ = ["OpenAIProvider", "check_access"]
 _CAPABILITIES = Capabilities(
     can_pause=False,
     can_fork=False,
+    can_branch=False,
     can_join=True,
     can_score=False,
     returns_checkpoints=False,
@@ -75,7 +77,7 @@ class OpenAIProvider:
 
     def start(self, trials: Sequence[Trial]) -> tuple[str, ...]:
         for trial in trials:
-            _check_trial(trial)
+            admission.check(trial, _CAPABILITIES)
             self._states.path(trial.id, ".json")
         return tuple(self._begin(trial) for trial in trials)
 
@@ -97,9 +99,9 @@ class OpenAIProvider:
             with translated(self._client):
                 self._cancel(progress.job)
 
-    def sample(self, model: str, requests: Iterable[Request]) -> Iterator[Reply]:
+    def sample(self, model: str, requests: Iterable[Request | None]) -> Iterator[Reply]:
         name = self._workspace.base if model == BASE else model
-        for request in requests:
+        for request in filter(None, requests):
             if request.score is not None:
                 raise ProviderError("A chat API cannot score a given answer.", where=self._client.base_url.host)
             with translated(self._client):
@@ -254,18 +256,6 @@ class OpenAIProvider:
 
     def _save(self, handle: str, progress: Progress) -> None:
         self._states.save(handle, asdict(progress))
-
-
-def _check_trial(trial: Trial) -> None:
-    where = f"trial {trial.id}"
-    for name, (low, high) in _CAPABILITIES.ranges.items():
-        if not low <= getattr(trial.plan, name) <= high:
-            wanted = "above 0" if high == sys.float_info.max else f"from {low:g} to {high:g}"
-            raise UsageError(f"{name} must be {wanted} on this service.", where=where)
-    if trial.parent is not None:
-        raise UsageError("This service cannot start from another trial's checkpoint.", where=where)
-    if not trial.train_rows:
-        raise UsageError("There is no row to train on.", where=where)
 
 
 def _hyperparameters(plan: Plan) -> Any:

@@ -14,7 +14,19 @@ from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 from fewtune.providers.contract import Checkpoint, Event, Failure, Finished, Message, Point, Trial, Validation
 from fewtune.types import Plan, Usage
 
-_NOT_SENT = ("rank", "alpha", "prompt_loss_weight", "warmup_steps", "cooldown", "clip", "weight_decay")
+_NOT_SENT = (
+    "rank",
+    "alpha",
+    "prompt_loss_weight",
+    "warmup_steps",
+    "cooldown",
+    "clip",
+    "weight_decay",
+    "gradient_accumulation",
+    "adapt_top",
+    "averaged_checkpoints",
+    "preference_beta",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,74 @@
+"""Attention over tokens laid side by side: each example, or each answer being written, sees only itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+
+class Attention(Protocol):
+    def __call__(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int | None
+    ) -> Tensor:
+        """Query (T, H, D), key and value (T, G, D) with G dividing H, to (T, H, D).
+
+        A window of w lets a token see itself and the w - 1 before it.
+        """
+        ...
+
+
+class PackedAttention:
+    """Causal attention inside each of several examples."""
+
+    def __init__(self, lengths: Sequence[int]) -> None:
+        self._lengths = tuple(lengths)
+
+    def __call__(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int | None
+    ) -> Tensor:
+        if query.is_cuda and query.dtype != torch.float32:
+            return self._on_cuda(query, key, value, scale, window)
+        queries, keys, values = (states.split(self._lengths) for states in (query, key, value))
+        return torch.cat([_causal(*part, scale, window) for part in zip(queries, keys, values, strict=True)])
+
+    def _on_cuda(self, query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int | None) -> Tensor:
+        """One kernel for all examples, whatever their lengths."""
+        from torch.nn.attention.varlen import varlen_attn
+
+        bounds, longest = self._bounds.to(query.device), max(self._lengths)
+        repeats = query.shape[1] // key.shape[1]
+        key, value = key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1)
+        sight = (-1 if window is None else window - 1, 0)
+        return varlen_attn(  # type: ignore[no-any-return]
+            query, key, value, bounds, bounds, longest, longest, scale=scale, window_size=sight
+        )
+
+    @cached_property
+    def _bounds(self) -> Tensor:
+        """(examples + 1,) where each example begins, and where the last one ends."""
+        return torch.tensor([0, *self._lengths]).cumsum(0).to(torch.int32)
+
+
+def _causal(query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int | None) -> Tensor:
+    """One example: (T, heads, D), in and out."""
+    mask = _window_mask(len(query), window, query.device)
+    states = [part.transpose(0, 1)[None] for part in (query, key, value)]
+    grouped = query.shape[1] != key.shape[1]
+    mixed = scaled_dot_product_attention(
+        *states, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=grouped
+    )
+    return mixed[0].transpose(0, 1)
+
+
+def _window_mask(length: int, window: int | None, device: torch.device) -> Tensor | None:
+    """(T, T) mask of a sliding window, or None where the window covers the whole example."""
+    if window is None or length <= window:
+        return None
+    place = torch.arange(length, device=device)
+    distance = place[:, None] - place[None]
+    return (distance >= 0) & (distance < window)

@@ -1,0 +1,75 @@
+"""One step of decoding over several answers, each through its own adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+from fewtune.engine.base_model import BaseModel
+from fewtune.engine.cache import Cache, CachedAttention
+from fewtune.engine.lora import Adapter
+from fewtune.engine.routing import Routing, route
+
+
+class Decoder:
+    """What is kept of the answers that are being written, in rows; any may join or leave between two steps."""
+
+    def __init__(self, base: BaseModel) -> None:
+        self._base = base
+        self._cache = Cache()
+        self._adapters: list[Adapter | None] = []
+        self._routes = _Routes()
+
+    def join(self, adapter: Adapter | None) -> None:
+        """Begin an answer, in the row after the last."""
+        self._adapters.append(adapter)
+        self._cache.lengths.append(0)
+
+    @torch.inference_mode()
+    def leave(self, row: int) -> None:
+        """Forget an answer; the last one takes its row."""
+        self._cache.remove(row)
+        last = self._adapters.pop()
+        if row < len(self._adapters):
+            self._adapters[row] = last
+
+    @torch.inference_mode()
+    def step(self, tokens: Sequence[Sequence[int]]) -> Tensor:
+        """Read every row's next tokens, a whole prompt or the one token chosen last: (rows, V) logits of what follows."""
+        counts = [len(of_row) for of_row in tokens]
+        attention = CachedAttention(self._cache, counts, self._base.device)
+        ids = torch.tensor([token for of_row in tokens for token in of_row], device=self._base.device)
+        ends = [end - 1 for end in accumulate(counts)]
+        select = torch.tensor(ends, device=ids.device) if len(ids) > len(ends) else None
+        routing = self._routes.through(self._adapters, counts)
+        hidden = self._base.body.states(ids, attention.positions, attention, routing, select=select)
+        self._cache.lengths = [length + count for length, count in zip(self._cache.lengths, counts, strict=True)]
+        return self._base.logits(hidden)
+
+
+class _Routes:
+    """Keeps adapters side by side, which is expensive to arrange, for as long as the same ones are used."""
+
+    def __init__(self) -> None:
+        self._slots: dict[int, int] = {}
+        """By the adapter's identity."""
+        self._adapters: list[Adapter | None] = []
+        self._routing: Routing | None = None
+        """One token for each slot."""
+
+    def through(self, adapters: Sequence[Adapter | None], counts: Sequence[int]) -> Routing | None:
+        """Send each row's tokens through its adapter."""
+        distinct = {id(adapter): adapter for adapter in adapters}
+        if distinct.keys() != self._slots.keys():
+            self._adapters = list(distinct.values())
+            self._slots = {identity: slot for slot, identity in enumerate(distinct)}
+            self._routing = route(self._adapters, [1] * len(distinct))
+        if self._routing is None or isinstance(self._routing.scale, float):
+            return self._routing
+        slots = [self._slots[id(a)] for a, count in zip(adapters, counts, strict=True) for _ in range(count)]
+        scale = self._routing.scale
+        return replace(self._routing, scale=scale[torch.tensor(slots, device=scale.device)])

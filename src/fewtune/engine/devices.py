@@ -1,0 +1,48 @@
+"""What this machine computes with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import torch
+
+
+def best() -> torch.device:
+    """CUDA, else Apple's GPU, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def use_one_core() -> None:
+    """Make torch compute with this thread alone."""
+    torch.set_num_threads(1)
+
+
+@contextmanager
+def one_core() -> Generator[None, None, None]:
+    """Within the block this thread computes alone; afterwards with as many threads as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def name() -> str:
+    """What training will use, for people."""
+    if torch.cuda.is_available():
+        return f"CUDA, {torch.cuda.get_device_name(0)}, bf16"
+    if torch.backends.mps.is_available():
+        return "Apple GPU (MPS), fp32"
+    return f"CPU, fp32, {cores()} cores"

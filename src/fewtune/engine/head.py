@@ -1,0 +1,60 @@
+"""The output head where it is needed: the loss of given targets without keeping a logit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.nn.functional import linear
+
+_ROWS_AT_ONCE = {"cpu": 128, "cuda": 2048, "mps": 1024}
+"""Rows of logits that exist at the same time; on a CPU they should stay in its cache."""
+
+
+def target_losses(hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Negative log-likelihood (P,) in nats of each target, and whether it was the most likely token (P,).
+
+    Hidden states are (P, D), the head's weight (V, D), its bias (V,) or None. The gradient reaches
+    `hidden` alone: the head is frozen.
+    """
+    return _TargetLosses.apply(hidden, weight, bias, targets)  # type: ignore[no-any-return]
+
+
+class _TargetLosses(Function):
+    """The loss and its gradient by chunks of rows, in one pass over the logits.
+
+    With p = softmax(W h), the loss is -log p[target] and its gradient W^T (p - onehot(target)). The
+    gradient is of full size for hidden states only, and scaled later by what the loss is used for.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        wanted = ctx.needs_input_grad[0]
+        losses = torch.empty(len(hidden), device=hidden.device)
+        greedy = torch.empty(len(hidden), dtype=torch.bool, device=hidden.device)
+        slopes = torch.empty_like(hidden) if wanted else None
+        size = _ROWS_AT_ONCE[hidden.device.type]
+        for begin in range(0, len(hidden), size):
+            rows = slice(begin, begin + size)
+            logits, target = linear(hidden[rows], weight, bias).float(), targets[rows, None]
+            own, highest = logits.gather(1, target), logits.amax(dim=1, keepdim=True)
+            greedy[rows] = (own == highest)[:, 0]
+            shares = logits.sub_(highest).exp_()
+            total = shares.sum(dim=1, keepdim=True)
+            losses[rows] = (total.log() + highest - own)[:, 0]
+            if slopes is not None:
+                shares.div_(total).scatter_add_(1, target, -torch.ones_like(own))
+                slopes[rows] = shares.to(weight.dtype) @ weight
+        ctx.mark_non_differentiable(greedy)
+        if slopes is not None:
+            ctx.save_for_backward(slopes)
+        return losses, greedy
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        (slopes,) = ctx.saved_tensors
+        return slopes * gradients[0][:, None].to(slopes.dtype), None, None, None

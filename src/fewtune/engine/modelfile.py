@@ -1,0 +1,36 @@
+"""The frame of a plain base in the template languages of those who will serve the tuned model."""
+
+from __future__ import annotations
+
+from fewtune.data.encode import Encoder, Frame
+
+
+def modelfile(weights: str, encoder: Encoder) -> str:
+    """Ollama's Modelfile: the prompt goes into the same frame as in training, the most likely answer comes out."""
+    end = encoder.tokenizer.id_to_token(encoder.end_id)
+    lines = (
+        f"FROM ./{weights}",
+        f'TEMPLATE """{{{{ .Prompt }}}}{encoder.frame.separator}"""',
+        *([f'PARAMETER stop "{end}"'] if end else []),
+        f"PARAMETER num_ctx {encoder.context}",
+        "PARAMETER temperature 0",
+    )
+    return "\n".join(lines) + "\n"
+
+
+def chat_template(frame: Frame) -> str:
+    """A Jinja template for servers that speak in messages: earlier turns stand as worked examples do."""
+    text = "message['content'] | trim"
+    space = "' ' + " if frame.leading_space else ""
+    return (
+        "{% for message in messages %}"
+        f"{{% if message['role'] == 'user' %}}{{{{ {text} + {_quoted(frame.separator)} }}}}"
+        f"{{% elif message['role'] == 'assistant' %}}{{{{ {space}{text} + {_quoted(frame.delimiter)} }}}}"
+        f"{{% else %}}{{{{ {text} + {_quoted(frame.delimiter)} }}}}{{% endif %}}"
+        "{% endfor %}"
+    )
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
+    return f"'{escaped}'"

@@ -1,0 +1,113 @@
+"""Parts of a Llama block, with their gradients written out to save passes over memory.
+
+What is frozen gets no gradient: the norm's weight, the tables of rotations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.nn import functional
+
+
+def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    """x / sqrt(mean(x^2) + epsilon) * weight over the last axis (Zhang and Sennrich, 2019), in fp32."""
+    if x.is_cuda:
+        return functional.rms_norm(x.float(), x.shape[-1:], weight.float(), epsilon).to(x.dtype)
+    if torch.is_grad_enabled():
+        return _RmsNorm.apply(x, weight, epsilon)  # type: ignore[no-any-return]
+    return _normalised(x, epsilon)[0].mul_(weight)
+
+
+def swiglu(gate_up: Tensor) -> Tensor:
+    """(T, 2 F) to (T, F): silu of the first half times the second (Shazeer, "GLU Variants", 2020)."""
+    return _SwiGlu.apply(gate_up) if torch.is_grad_enabled() else _gated(gate_up)  # type: ignore[no-any-return]
+
+
+def rotations(config: Mapping[str, Any], head_width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Cosines and sines (context, head width) of rotary positions; the first half of the sines is negated.
+
+    Su et al., "RoFormer" (2021), with the pairs that transformers uses: i and i + width / 2.
+    """
+    rope = config.get("rope_parameters") or config
+    base = float(rope.get("rope_theta") or 10000.0)
+    powers = torch.arange(0, head_width, 2, dtype=torch.int64).float() / head_width
+    angles = torch.outer(torch.arange(config["max_position_embeddings"]).float(), 1.0 / base**powers)
+    sines = angles.sin()
+    return torch.cat([angles.cos()] * 2, dim=1).to(device), torch.cat([-sines, sines], dim=1).to(device)
+
+
+def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+    """x (T, H, D) turned by its position; the tables are (T, 1, D)."""
+    if torch.is_grad_enabled():
+        return _Rotate.apply(x, cosines, sines)  # type: ignore[no-any-return]
+    return _rotated(x, cosines, sines)
+
+
+# What follows is used bare where no gradient is wanted: a token that is sampled takes so little time that
+# autograd's bookkeeping would double it.
+
+
+def _rotated(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+    return x.roll(x.shape[-1] // 2, -1).mul_(sines).addcmul_(x, cosines)
+
+
+def _normalised(x: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """x / sqrt(mean(x^2) + epsilon), and the factor."""
+    inverse = torch.linalg.vecdot(x, x).unsqueeze(-1).div_(x.shape[-1]).add_(epsilon).rsqrt_()
+    return x * inverse, inverse
+
+
+def _gated(gate_up: Tensor) -> Tensor:
+    gate, up = gate_up.chunk(2, dim=-1)
+    return functional.silu(gate).mul_(up)
+
+
+class _Rotate(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+        ctx.save_for_backward(cosines, sines)
+        return _rotated(x, cosines, sines)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        cosines, sines = ctx.saved_tensors
+        return _rotated(gradients[0], cosines, -sines), None, None
+
+
+class _RmsNorm(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+        normal, inverse = _normalised(x, epsilon)
+        ctx.save_for_backward(normal, inverse, weight)
+        return normal * weight
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        """With n the normalised x and g = dy * weight: (g - n mean(g n)) * inverse."""
+        normal, inverse, weight = ctx.saved_tensors
+        g = gradients[0] * weight
+        along = torch.linalg.vecdot(g, normal).unsqueeze(-1).div_(g.shape[-1])
+        return g.addcmul_(normal, along, value=-1).mul_(inverse), None, None
+
+
+class _SwiGlu(Function):
+    @staticmethod
+    def forward(ctx: Any, gate_up: Tensor) -> Tensor:
+        ctx.save_for_backward(gate_up)
+        return _gated(gate_up)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor]:
+        """With s the sigmoid: d gate = dy up s (1 + gate (1 - s)), d up = dy gate s."""
+        (gate_up,) = ctx.saved_tensors
+        gate, up = gate_up.chunk(2, dim=-1)
+        both = torch.empty_like(gate_up)
+        d_gate, d_up = both.chunk(2, dim=-1)
+        torch.mul(gradients[0], functional.silu(gate), out=d_up)
+        torch.ops.aten.silu_backward.grad_input(gradients[0] * up, gate, grad_input=d_gate)
+        return (both,)
