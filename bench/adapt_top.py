@@ -41,9 +41,8 @@ def main() -> None:
     parser.add_argument("--max-rows", type=int, default=400)
     arguments = parser.parse_args()
     base = load(arguments.base)
-    print(
-        "| data | adapted | validation loss | test loss | seconds | times faster |\n| --- | --- | --- | --- | --- | --- |"
-    )
+    print("| data | adapted | validation loss | test loss | seconds | times faster |")
+    print("| --- | --- | --- | --- | --- | --- |")
     for path in arguments.data:
         rows = list(_rows(base, path, arguments.epochs, arguments.max_rows))
         for row in rows:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -45,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _compare(base: str, data: str, steps: int) -> dict[str, Any]:
-    """Both read the same 32 rows in every step; TRL's one trial stands beside them."""
+    """Both read the same 32 rows in every step; TRL's one trial stands beside them, in both its layouts."""
     one = Job(
         base=bases.base(base), data=data, batch_size=_ROWS_A_STEP, steps=steps, dealt_rows=_ROWS_A_STEP, warm_up=False
     )
@@ -53,13 +54,14 @@ def _compare(base: str, data: str, steps: int) -> dict[str, Any]:
     contenders = {
         "one trial": ("bench.ours:together", one),
         f"{TRIALS} trials together": ("bench.ours:together", sixteen),
-        "TRL + PEFT, one trial": ("bench.trl_sft:one_trial", one),
+        "TRL + PEFT, one trial (padding-free)": ("bench.trl_sft:one_trial", one),
+        "TRL + PEFT, one trial (padded)": ("bench.trl_sft:one_trial", replace(one, grouped=True)),
     }
     return {"base": base, "peak_bytes": {name: _peak(*contender) for name, contender in contenders.items()}}
 
 
 def _peak(function: str, job: Job) -> int:
-    print(f"{job.base}: {function}, {job.trials} trials", file=sys.stderr, flush=True)
+    print(f"{Path(job.base).name}: {function}, trials: {job.trials}", file=sys.stderr, flush=True)
     return measure(function, asdict(job), watch=_watch)["peak_bytes"]
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import report
 from bench.child import measure
+from bench.job import ALPHA, LEARNING_RATE, RANK
 from bench.rows import add_data_option, encoded_rows, require
 from fewtune.bases.folder import BUILT_IN, locate
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from fewtune.engine.sampler import Prompt
 
 STREAMS, ADAPTERS = 32, 8
-_RANK, _ALPHA = 8, 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,40 +111,42 @@ def ours_one_stream(job: Mapping[str, Any]) -> dict[str, Any]:
     from bench.device import Clock
     from fewtune.engine.base_model import load
 
-    base, prompts = load(BUILT_IN), _prompts(SamplingJob(**job))
-    _sampled_tokens(base, prompts[:1], None)
+    base, prompts = load(BUILT_IN), _prompts(SamplingJob(**job), [None])
+    _sampled_tokens(base, prompts[:1])
     clock = Clock()
-    tokens = sum(_sampled_tokens(base, [prompt], None) for prompt in prompts)
+    tokens = sum(_sampled_tokens(base, [prompt]) for prompt in prompts)
     return {"tokens": tokens, **clock.read()}
 
 
 def ours_many_streams(job: Mapping[str, Any]) -> dict[str, Any]:
-    """The prompts dealt out over the adapters; in a child. One adapter's prompts are a batch of their own."""
+    """All prompts at once, dealt out over the adapters; in a child."""
     from bench.device import Clock
     from fewtune.engine.base_model import load
 
-    base, prompts = load(BUILT_IN), _prompts(SamplingJob(**job))
-    adapters = _adapters(base)
-    _sampled_tokens(base, prompts[:1], adapters[0])
+    base = load(BUILT_IN)
+    prompts = _prompts(SamplingJob(**job), _adapters(base))
+    _sampled_tokens(base, prompts[:ADAPTERS])
     clock = Clock()
-    tokens = sum(_sampled_tokens(base, prompts[n::ADAPTERS], adapter) for n, adapter in enumerate(adapters))
-    return {"tokens": tokens, **clock.read()}
+    return {"tokens": _sampled_tokens(base, prompts), **clock.read()}
 
 
 def _prompt_ids(job: SamplingJob) -> list[tuple[int, ...]]:
     return [row.ids[: row.prompt_length] for row in encoded_rows(job.data, BUILT_IN)[: job.prompts]]
 
 
-def _prompts(job: SamplingJob) -> list[Prompt]:
+def _prompts(job: SamplingJob, adapters: Sequence[Adapter | None]) -> list[Prompt]:
     from fewtune.engine.sampler import Prompt
 
-    return [Prompt(id=n, ids=ids, max_tokens=job.max_tokens) for n, ids in enumerate(_prompt_ids(job))]
+    return [
+        Prompt(id=n, ids=ids, max_tokens=job.max_tokens, adapter=adapters[n % len(adapters)])
+        for n, ids in enumerate(_prompt_ids(job))
+    ]
 
 
-def _sampled_tokens(base: BaseModel, prompts: Sequence[Prompt], adapter: Adapter | None) -> int:
+def _sampled_tokens(base: BaseModel, prompts: Sequence[Prompt]) -> int:
     from fewtune.engine.sampler import Continuation, generate
 
-    return sum(piece.tokens for piece in generate(base, prompts, adapter) if isinstance(piece, Continuation))
+    return sum(piece.tokens for piece in generate(base, prompts) if isinstance(piece, Continuation))
 
 
 def _adapters(base: BaseModel) -> list[Adapter]:
@@ -152,7 +154,7 @@ def _adapters(base: BaseModel) -> list[Adapter]:
     from fewtune.engine.training import Task, begin
     from fewtune.types import Plan
 
-    plan = Plan(learning_rate=1e-3, rank=_RANK, alpha=_ALPHA)
+    plan = Plan(learning_rate=LEARNING_RATE, rank=RANK, alpha=ALPHA)
     return [begin(base, Task(plan=plan, seed=n, train=(), valid=())).adapter for n in range(ADAPTERS)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -57,11 +57,10 @@ def _job(options: argparse.Namespace, base: str, batch_size: int) -> Job:
 
 def _compare(turns: Turns, base: str, alone: Job, repeats: int) -> dict[str, Any]:
     print(f"{base}, batch {alone.batch_size}", file=sys.stderr, flush=True)
-    tried = turns.measure(dict(_trl_settings(alone)), 1)
-    trl = max(tried, key=lambda name: tokens_per_second(tried[name][0]))
+    tried, trl, trl_run = _fastest_trl(turns, alone)
     eight = replace(alone, trials=TRIALS, steps=max(1, alone.steps // _STEPS_FEWER))
     contenders = {
-        trl: dict(_trl_settings(alone))[trl],
+        trl: trl_run,
         "one trial": contender(TOGETHER, alone),
         f"{TRIALS} trials together": contender(TOGETHER, eight),
         f"{TRIALS} trials one after another": contender(ONE_AFTER_ANOTHER, eight),
@@ -78,13 +77,25 @@ def _compare(turns: Turns, base: str, alone: Job, repeats: int) -> dict[str, Any
     }
 
 
-def _trl_settings(job: Job) -> Iterator[tuple[str, Run]]:
-    """What TRL is tried with; the fastest is compared."""
-    for threads in sorted({1, cores()}):
-        for grouped in (False, True):
-            layout = "grouped by length" if grouped else "padding-free"
-            many = "thread" if threads == 1 else "threads"
-            yield f"TRL + PEFT ({layout}, {threads} {many})", contender(TRL, replace(job, grouped=grouped), threads)
+def _fastest_trl(turns: Turns, job: Job) -> tuple[dict[str, Any], str, Run]:
+    """Everything that was measured, and the name and the run of the fastest: first a layout, then threads."""
+    runs = {_trl_name(grouped, 1): contender(TRL, replace(job, grouped=grouped), 1) for grouped in (False, True)}
+    tried = turns.measure(runs, 1)
+    if cores() > 1:
+        grouped = _fastest(tried) == _trl_name(True, 1)
+        wider = {_trl_name(grouped, cores()): contender(TRL, replace(job, grouped=grouped), cores())}
+        runs, tried = runs | wider, tried | turns.measure(wider, 1)
+    name = _fastest(tried)
+    return tried, name, runs[name]
+
+
+def _fastest(tried: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    return max(tried, key=lambda name: tokens_per_second(tried[name][0]))
+
+
+def _trl_name(grouped: bool, threads: int) -> str:
+    layout = "grouped by length" if grouped else "padding-free"
+    return f"TRL + PEFT ({layout}, {threads} {'thread' if threads == 1 else 'threads'})"
 
 
 def contender(function: str, job: Job, threads: int | None = None) -> Run:

@@ -14,11 +14,14 @@ ROOT = Path(__file__).parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
 
+_SETTINGS = ("BASE", "PROVIDER", "SEED", "FOUR_BIT")
+
+
 @pytest.fixture(autouse=True)
 def _apart(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test has a FEWTUNE_HOME of its own and sees no key of the user's."""
     monkeypatch.setenv("FEWTUNE_HOME", str(tmp_path_factory.mktemp("home")))
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "FEWTUNE_BASE", "FEWTUNE_PROVIDER", "FEWTUNE_SEED"):
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", *(f"FEWTUNE_{name}" for name in _SETTINGS)):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

@@ -1,6 +1,7 @@
 """Where settings come from: flags over environment over fewtune.toml over defaults; secrets are masked.
 
-The environment's names are FEWTUNE_HOME, FEWTUNE_BASE, FEWTUNE_PROVIDER and FEWTUNE_SEED.
+The environment's names are FEWTUNE_HOME, FEWTUNE_BASE, FEWTUNE_PROVIDER, FEWTUNE_SEED and
+FEWTUNE_FOUR_BIT.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ class Settings(BaseSettings):
     """Where to train and sample."""
     seed: int = Field(default=0, ge=0)
     """Seed of split, order, initial weights and sampling."""
+    four_bit: bool = False
+    """Keep the base in 4 bits when it is trained here, which takes CUDA and `fewtune[cuda]`."""
 
     @classmethod
     def settings_customise_sources(

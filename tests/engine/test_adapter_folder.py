@@ -114,9 +114,7 @@ class TestOpening:
             open_adapter(saved, base_of("gpt2"))
 
     @pytest.mark.parametrize("family", ["qwen3", "smollm"])
-    def test_one_of_a_base_of_the_same_kind_and_another_shape_is_refused(
-        self, base: BaseModel, saved: Path
-    ) -> None:
+    def test_one_of_a_base_of_the_same_kind_and_another_shape_is_refused(self, base: BaseModel, saved: Path) -> None:
         with pytest.raises(BaseModelError, match="does not fit this base"):
             open_adapter(saved, base)
 
@@ -164,5 +162,5 @@ class TestOpening:
         tensors = load_file(saved / "adapter_model.safetensors")
         tensors["base_model.model.lm_head.weight"] = torch.zeros(2, 2)
         save_file(tensors, changed / "adapter_model.safetensors")
-        with pytest.raises(BaseModelError, match="more than"):
+        with pytest.raises(BaseModelError, match="Only plain LoRA over linear layers"):
             open_adapter(changed, llama)

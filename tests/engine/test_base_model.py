@@ -124,7 +124,10 @@ class TestLoading:
         assert not base.body.head.requires_grad
 
     def test_a_worker_computes_what_this_process_computes(
-        self, base: BaseModel, encode: Callable[[BaseModel], tuple[Encoded, ...]], random_adapter: Callable[..., Adapter]
+        self,
+        base: BaseModel,
+        encode: Callable[[BaseModel], tuple[Encoded, ...]],
+        random_adapter: Callable[..., Adapter],
     ) -> None:
         from fewtune.engine.likelihood import measure_pass
 
@@ -192,9 +195,7 @@ class TestRefused:
             load(str(folder))
 
     @pytest.mark.parametrize("family", ["llama", "gpt2"])
-    def test_truncated_weights_are_named(
-        self, folder_of: Callable[[str], Path], tmp_path: Path, family: str
-    ) -> None:
+    def test_truncated_weights_are_named(self, folder_of: Callable[[str], Path], tmp_path: Path, family: str) -> None:
         for path in folder_of(family).iterdir():
             (tmp_path / path.name).write_bytes(path.read_bytes())
         weights = tmp_path / "model.safetensors"

@@ -10,14 +10,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from fewtune.bases.folder import describe
 from fewtune.data.encode import Encoded
 from fewtune.engine import losses
 from fewtune.engine.base_model import BaseModel
+from fewtune.engine.body import Body
 from fewtune.engine.gradient import Adapters, Outcome, Share, gradient
+from fewtune.engine.llama import Llama
 from fewtune.engine.lora import Adapter
 from fewtune.engine.optimizer import BETAS
 from fewtune.engine.trainer import Event, Progress
 from fewtune.engine.training import Training
+from fewtune.engine.transformers_body import TransformersBody
 from fewtune.types import Plan
 from standin import padded
 from standin.tiny_models import FAMILIES, MIXTURES
@@ -46,9 +50,7 @@ def supervised(slot: int, examples: Sequence[Encoded], prompt_loss_weight: float
     )
 
 
-def preferred(
-    slot: int, pairs: Sequence[tuple[Encoded, Encoded]], reference: Sequence[tuple[float, float]]
-) -> Share:
+def preferred(slot: int, pairs: Sequence[tuple[Encoded, Encoded]], reference: Sequence[tuple[float, float]]) -> Share:
     return Share(
         slot=slot,
         examples=tuple(answer for pair in pairs for answer in pair),
@@ -75,7 +77,12 @@ def gradient_of(base: BaseModel, adapter: Adapter, share: Share) -> tuple[Adapte
 
 
 def trl_loss(
-    chosen: Tensor, rejected: Tensor, ref_chosen: Tensor, ref_rejected: Tensor, beta: float, label_smoothing: float = 0.0
+    chosen: Tensor,
+    rejected: Tensor,
+    ref_chosen: Tensor,
+    ref_rejected: Tensor,
+    beta: float,
+    label_smoothing: float = 0.0,
 ) -> Tensor:
     """TRL's `loss_type="sigmoid"`, mean over the batch; all are sums of log-probabilities of the answers."""
     pi_logratios, ref_logratios = chosen - rejected, ref_chosen - ref_rejected
@@ -140,9 +147,7 @@ class TestAgainstPeft:
         adapter, better, worse = random_adapter(base), encode(base), list(rejected(base).values())
         with torch.no_grad():
             bare = padded.plain_model(folder)
-            reference = [
-                torch.stack([-part.sum() for part in padded.losses(bare, rows)]) for rows in (better, worse)
-            ]
+            reference = [torch.stack([-part.sum() for part in padded.losses(bare, rows)]) for rows in (better, worse)]
         model = padded.peft_model(folder, adapter)
         policy = [torch.stack([-part.sum() for part in padded.losses(model, rows)]) for rows in (better, worse)]
         loss = trl_loss(*policy, *reference, BETA)
@@ -181,7 +186,7 @@ class TestFused:
 
     @pytest.fixture
     def mixed(self, base: BaseModel, encode: Encode, rejected: Rejected) -> list[Share]:
-        """Three trials: texts, texts with their prompts, preferences; the first in two parts, one between the others."""
+        """Three trials: texts, in two parts that do not meet; texts with their prompts; preferences."""
         rows, worse = encode(base), rejected(base)
         whole = losses.weight(rows[:3], 0.0)
         pairs = [(one, worse[one.row]) for one in rows[2:5]]
@@ -220,6 +225,27 @@ class TestFused:
 
 
 class TestNumbers:
+    def test_in_bf16_as_on_cuda_it_is_close_to_what_it_is_in_fp32(
+        self,
+        some_base: BaseModel,
+        some_family: str,
+        folder_of: Callable[[str], Path],
+        encode: Encode,
+        random_adapter: Callable[..., Adapter],
+    ) -> None:
+        folder, cpu = folder_of(some_family), torch.device("cpu")
+        if isinstance(some_base.body, Llama):
+            body: Body = Llama(folder, describe(str(folder)), cpu, torch.bfloat16)
+        else:
+            body = TransformersBody(folder, cpu, torch.bfloat16)
+        rows, adapters = encode(some_base), [random_adapter(some_base, seed=seed, alpha=2) for seed in range(2)]
+        shares = [supervised(0, rows[:3]), supervised(1, rows[3:], 0.1)]
+        exact, _ = gradient(some_base, over(*adapters), shares)
+        rough, outcomes = gradient(replace(some_base, body=body), over(*adapters), shares)
+        assert rough.dtype == torch.float32
+        assert (rough - exact).norm(dim=1).div(exact.norm(dim=1)).max() < 0.1
+        assert all(outcome.objective > 0 for outcome in outcomes)
+
     def test_the_upper_half_has_the_numbers_that_it_has_without_the_cache(
         self, base: BaseModel, encode: Encode, random_adapter: Callable[..., Adapter], monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -27,6 +26,8 @@ class PackedAttention:
 
     def __init__(self, lengths: Sequence[int]) -> None:
         self._lengths = tuple(lengths)
+        self._bounds: Tensor | None = None
+        """(examples + 1,) where each example begins, and where the last one ends; on the device."""
 
     def __call__(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int | None
@@ -40,18 +41,16 @@ class PackedAttention:
         """One kernel for all examples, whatever their lengths."""
         from torch.nn.attention.varlen import varlen_attn
 
-        bounds, longest = self._bounds.to(query.device), max(self._lengths)
+        if self._bounds is None:
+            # Moved once: moved in every block, it would make the host wait for the device each time.
+            self._bounds = torch.tensor([0, *self._lengths]).cumsum(0).to(query.device, torch.int32)
+        bounds, longest = self._bounds, max(self._lengths)
         repeats = query.shape[1] // key.shape[1]
         key, value = key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1)
         sight = (-1 if window is None else window - 1, 0)
         return varlen_attn(  # type: ignore[no-any-return]
             query, key, value, bounds, bounds, longest, longest, scale=scale, window_size=sight
         )
-
-    @cached_property
-    def _bounds(self) -> Tensor:
-        """(examples + 1,) where each example begins, and where the last one ends."""
-        return torch.tensor([0, *self._lengths]).cumsum(0).to(torch.int32)
 
 
 def _causal(query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int | None) -> Tensor:

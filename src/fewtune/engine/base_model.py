@@ -51,21 +51,25 @@ class BaseModel:
         return Workers(self, on_cpu=self.on_cpu)
 
 
-def load(base: str) -> BaseModel:
-    """Load the base frozen, in fp32 on the CPU and bf16 on CUDA.
+def load(base: str, *, four_bit: bool = False) -> BaseModel:
+    """Load the base frozen, in fp32 on the CPU and bf16 on CUDA, there in 4 bits if that is asked for.
 
-    Raises BaseModelError for a base that cannot be loaded, or whose logits are not simply head(body(ids)).
+    Raises UsageError for 4 bits where they cannot be had, BaseModelError for a base that cannot be loaded, or
+    whose logits are not simply head(body(ids)).
     """
     encoder, folder, device = open_encoder(base), locate(base), devices.best()
+    if four_bit:
+        devices.check_four_bit(device)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    return BaseModel(name=base, folder=folder, body=_body(base, folder, device, dtype), encoder=encoder, device=device)
+    body = _body(base, folder, device, dtype, four_bit)
+    return BaseModel(name=base, folder=folder, body=body, encoder=encoder, device=device)
 
 
-def _body(base: str, folder: Path, device: torch.device, dtype: torch.dtype) -> Body:
+def _body(base: str, folder: Path, device: torch.device, dtype: torch.dtype, four_bit: bool) -> Body:
     config = describe(base)
-    if llama.supports(config):
+    if llama.supports(config) and not four_bit:
         return llama.Llama(folder, config, device, dtype)
     # Only here: transformers takes seconds to import, and the built-in base does without.
     from fewtune.engine.transformers_body import TransformersBody
 
-    return TransformersBody(folder, device, dtype)
+    return TransformersBody(folder, device, dtype, four_bit=four_bit)

@@ -12,7 +12,7 @@ from fewtune.data.encode import Encoded
 
 TOKENS_AT_ONCE = 2048
 """Tokens of one pass when nothing is trained; enough rows to keep the matrix units busy."""
-_TOKENS_PER_PIECE = 256
+TOKENS_PER_PIECE = 256
 """Tokens that one worker takes of a training batch; more do not make a core faster, fewer slow it down."""
 
 
@@ -78,7 +78,7 @@ def pieces(batch: Sequence[Encoded]) -> list[list[Encoded]]:
     sums are formed in the same order.
     """
     tokens = sum(len(example.ids) for example in batch)
-    count = min(len(batch), max(2, round(tokens / _TOKENS_PER_PIECE)))
+    count = min(len(batch), max(2, round(tokens / TOKENS_PER_PIECE)))
     parts: list[list[Encoded]] = [[] for _ in range(count)]
     sizes = [0] * count
     for example in sorted(batch, key=lambda example: -len(example.ids)):

@@ -28,7 +28,9 @@ class Cache:
             return
         self.rows = self.rows if rows <= self.rows else max(rows, 2 * self.rows)
         self.room = self.room if length <= self.room else max(length, 2 * self.room)
-        self._layers = {layer: (self._grown(keys), self._grown(values)) for layer, (keys, values) in self._layers.items()}
+        self._layers = {
+            layer: (self._grown(keys), self._grown(values)) for layer, (keys, values) in self._layers.items()
+        }
 
     def _grown(self, states: Tensor) -> Tensor:
         rows, heads, room, width = states.shape

@@ -62,8 +62,15 @@ def save_training(training: Training, folder: Path) -> None:
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise from_os_error(error, "save a checkpoint", folder) from error
+    _remove_old(folder, target)
+
+
+def _remove_old(folder: Path, newest: Path) -> None:
+    """Remove all but the last whole points, and what a killed process left half written."""
     # A later point is a damaged one, or training would have gone on from there: it does not count.
-    for old in [point for point in _resume_points(folder) if point <= target][:-_KEPT]:
+    points = [point for point in _resume_points(folder) if point <= newest]
+    kept = [point for point in points if point == newest or is_whole(point)][-_KEPT:]
+    for old in (*set(points).difference(kept), *folder.glob("resume-????????.partial")):
         shutil.rmtree(old, ignore_errors=True)
 
 

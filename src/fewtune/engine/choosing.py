@@ -89,7 +89,8 @@ def _place_of(points: Tensor, shares: Tensor) -> Tensor:
     reached = shares.cumsum(dim=1)
     whole = reached[:, -1:].clone()
     # Rounding may carry a point to the very end: then it is the last that has a share.
-    return torch.minimum(torch.searchsorted(reached, points * whole, right=True), torch.searchsorted(reached, whole))[:, 0]
+    last = torch.searchsorted(reached, whole)
+    return torch.searchsorted(reached, points * whole, right=True).minimum(last)[:, 0]
 
 
 def _told(logits: Tensor, tokens: Sequence[int], counts: Mapping[int, int]) -> dict[int, Choice]:

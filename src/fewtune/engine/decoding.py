@@ -39,7 +39,7 @@ class Decoder:
 
     @torch.inference_mode()
     def step(self, tokens: Sequence[Sequence[int]]) -> Tensor:
-        """Read every row's next tokens, a whole prompt or the one token chosen last: (rows, V) logits of what follows."""
+        """Read every row's next tokens, a whole prompt or the one chosen last; (rows, V) logits of what follows."""
         counts = [len(of_row) for of_row in tokens]
         attention = CachedAttention(self._cache, counts, self._base.device)
         ids = torch.tensor([token for of_row in tokens for token in of_row], device=self._base.device)
@@ -68,7 +68,7 @@ class _Routes:
             self._adapters = list(distinct.values())
             self._slots = {identity: slot for slot, identity in enumerate(distinct)}
             self._routing = route(self._adapters, [1] * len(distinct))
-        if self._routing is None or isinstance(self._routing.scale, float):
+        if self._routing is None or not isinstance(self._routing.scale, Tensor):
             return self._routing
         slots = [self._slots[id(a)] for a, count in zip(adapters, counts, strict=True) for _ in range(count)]
         scale = self._routing.scale

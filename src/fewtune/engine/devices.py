@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
+
+from fewtune.errors import UsageError
 
 
 def best() -> torch.device:
@@ -37,6 +40,23 @@ def one_core() -> Generator[None, None, None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def check_four_bit(device: torch.device) -> None:
+    """Raises UsageError where a base cannot be kept in 4 bits: without CUDA, or without the library."""
+    if device.type != "cuda":
+        raise UsageError(
+            f"A base in 4 bits takes CUDA; this machine computes on {device.type}.",
+            where="FEWTUNE_FOUR_BIT",
+            fix="Turn the setting off, or use a machine with an NVIDIA GPU.",
+        )
+    missing = next((name for name in ("bitsandbytes", "accelerate") if importlib.util.find_spec(name) is None), None)
+    if missing:
+        raise UsageError(
+            f"A base in 4 bits takes {missing}, which is not installed.",
+            where="FEWTUNE_FOUR_BIT",
+            fix="Install it with: pip install 'fewtune[cuda]'.",
+        )
 
 
 def name() -> str:

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -24,6 +25,36 @@ def free_bytes(device: str) -> int | None:
     if sys.platform == "darwin":
         return _on_macos()
     return _on_windows() if sys.platform == "win32" else None
+
+
+def own_bytes() -> int:
+    """Memory that this process and its children hold and that no file backs; 0 where nobody says so."""
+    if sys.platform == "darwin":
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return sum(map(_anonymous, family(os.getpid())))
+
+
+def family(process: int) -> list[int]:
+    """The process and all that descend from it."""
+    found = [process]
+    with suppress(OSError):
+        for task in Path(f"/proc/{process}/task").iterdir():
+            for child in (task / "children").read_text("ascii").split():
+                found += family(int(child))
+    return found
+
+
+def _anonymous(process: int) -> int:
+    """What is shared by several processes is counted in parts."""
+    try:
+        told = re.search(
+            r"^Pss_Anon:\s+(\d+) kB", Path(f"/proc/{process}/smaps_rollup").read_text("ascii"), re.MULTILINE
+        )
+    except OSError:
+        return 0
+    return int(told[1]) * 1024 if told else 0
 
 
 def left_on_linux(root: Path) -> int | None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn.functional import linear
 
-_ROWS_AT_ONCE = {"cpu": 128, "cuda": 2048, "mps": 1024}
+ROWS_AT_ONCE = {"cpu": 128, "cuda": 2048, "mps": 1024}
 """Rows of logits that exist at the same time; on a CPU they should stay in its cache."""
 
 
@@ -37,7 +37,7 @@ class _TargetLosses(Function):
         losses = torch.empty(len(hidden), device=hidden.device)
         greedy = torch.empty(len(hidden), dtype=torch.bool, device=hidden.device)
         slopes = torch.empty_like(hidden) if wanted else None
-        size = _ROWS_AT_ONCE[hidden.device.type]
+        size = ROWS_AT_ONCE[hidden.device.type]
         for begin in range(0, len(hidden), size):
             rows = slice(begin, begin + size)
             logits, target = linear(hidden[rows], weight, bias).float(), targets[rows, None]

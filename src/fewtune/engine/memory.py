@@ -1,28 +1,27 @@
 """What training takes of a machine's memory, said before it begins.
 
 What a pass keeps for its backward pass is counted from the blocks' code: in ours, for every token, the input and
-the output of each linear layer, but for a few percent. The constants are measured; see docs/engine.md.
+the output of each linear layer, but for a few percent. The constants are measured.
 """
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from fewtune.bases.folder import describe
+from fewtune.bases.folder import describe, open_encoder
 from fewtune.bases.shape import Shape, shape
-from fewtune.data.encode import Encoded
 from fewtune.engine import devices, llama
 from fewtune.engine.batching import TOKENS_AT_ONCE, TOKENS_PER_PIECE
-from fewtune.engine.free_memory import free_bytes
+from fewtune.engine.free_memory import free_bytes, own_bytes
 from fewtune.engine.head import ROWS_AT_ONCE
 from fewtune.engine.prefix import BYTES_IN_MEMORY
 from fewtune.engine.trainer import TOKENS_PER_PASS, WIDEST
 from fewtune.errors import TrainingError
-from fewtune.types import Plan
+from fewtune.types import Example, Plan
 
 _MB = 2**20
 _PROGRAM = 175 * _MB
@@ -32,7 +31,7 @@ _CHILD = 50 * _MB
 _THREAD = 10 * _MB
 _TRANSFORMERS = 1.4
 """What blocks in transformers keep more than ours do; from 0.8 (OPT) to 1.9 (GPT-2)."""
-_HELD = 1.2
+HELD = 1.2
 """Memory that the allocator holds for each byte that is in use."""
 _WORST = 2**22
 """Above this nobody asks for more trials, or for longer rows."""
@@ -83,7 +82,7 @@ class Forecast:
     base: int
     """The frozen base, which all trials and workers share."""
     program: int
-    """Python and torch, and what each worker has of its own; on a GPU 0, since they are elsewhere."""
+    """Python and torch, and what each worker has of its own; 0 on CUDA, since they are elsewhere."""
     adapters: int
     """Every trial's adapter with AdamW's two moments, and the gradients on their way."""
     activations: int
@@ -97,7 +96,12 @@ class Forecast:
 
 
 def place(base: str, *, four_bit: bool = False) -> Place:
-    """Where and how this machine would train the base; raises BaseModelError for one that cannot be read."""
+    """Where and how this machine would train the base.
+
+    Raises BaseModelError for one that cannot be read, UsageError for 4 bits where they cannot be had.
+    """
+    if four_bit:
+        devices.check_four_bit(devices.best())
     device = devices.best().type
     on_cpu = device == "cpu"
     return Place(
@@ -110,9 +114,9 @@ def place(base: str, *, four_bit: bool = False) -> Place:
     )
 
 
-def work(plans: Sequence[Plan], rows: Sequence[Encoded]) -> Work:
-    """The trials of these plans on these rows, each as large as the largest of them."""
-    lengths = sorted((len(row.ids) for row in rows), reverse=True)
+def work(plans: Sequence[Plan], lengths: Iterable[int]) -> Work:
+    """The trials of these plans on rows of so many tokens, each as large as the largest of them; neither is empty."""
+    lengths = sorted(lengths, reverse=True)
     return Work(
         trials=len(plans),
         rank=max(plan.rank for plan in plans),
@@ -130,62 +134,78 @@ def forecast(at: Place, asked: Work) -> Forecast:
     own = (_CHILD if at.forked else _THREAD) * at.workers
     return Forecast(
         base=_base(at),
-        program=_PROGRAM + own if at.device == "cpu" else 0,
+        program=0 if at.device == "cuda" else _PROGRAM + own,
         adapters=_adapters(at, asked, first),
-        activations=round(_HELD * at.workers * _pass(at, asked, first, tokens)),
+        activations=round(HELD * at.workers * _pass(at, asked, first, tokens)),
         prefixes=at.workers * kept,
     )
 
 
-def widest(at: Place, asked: Work, free: int) -> int:
+def widest(at: Place, asked: Work, limit: int) -> int:
     """How many such trials fit into that much memory, all else included; 0 where not even one does."""
-    return _largest(lambda trials: forecast(at, replace(asked, trials=trials)).total <= free)
+    return _largest(lambda trials: forecast(at, replace(asked, trials=trials)).total <= limit)
 
 
-def longest(at: Place, asked: Work, free: int) -> int:
+def longest(at: Place, asked: Work, limit: int) -> int:
     """How long a row may be, in tokens, where a step is this row alone; 0 where nothing fits."""
-    return _largest(lambda n: forecast(at, replace(asked, longest=n, step=n, all=max(n, asked.all))).total <= free)
+    return _largest(lambda n: forecast(at, replace(asked, longest=n, step=n, all=max(n, asked.all))).total <= limit)
 
 
-def check(base: str, plans: Sequence[Plan], rows: Sequence[Encoded], *, four_bit: bool = False) -> None:
-    """Raises TrainingError, with both numbers and with what would fit, where these trainings are too large.
-
-    To be called before the base is loaded. Where it is not known how much memory is free, nothing is said.
-    """
-    if not plans or not rows:
-        return
-    at, asked = place(base, four_bit=four_bit), work(plans, rows)
+def room(at: Place) -> int | None:
+    """Bytes that training may take, what this process has already among them; None where nobody knows."""
     free = free_bytes(at.device)
-    if free is not None:
-        refuse(at, asked, free)
+    if free is None or at.device == "cuda":
+        return free
+    return free + max(own_bytes(), _PROGRAM)
 
 
-def refuse(at: Place, asked: Work, free: int) -> None:
+def check(base: str, plans: Sequence[Plan], examples: Iterable[Example], *, four_bit: bool = False) -> None:
+    """Raises TrainingError, with both numbers and with what would fit, where these trials together are too large.
+
+    To be called before the base is loaded. Where it is not known how much memory there is, nothing is said.
+    """
+    at = place(base, four_bit=four_bit)
+    limit, lengths = room(at), _lengths(base, examples)
+    if limit is not None and plans and lengths:
+        refuse(at, work(plans, lengths), limit)
+
+
+def _lengths(base: str, examples: Iterable[Example]) -> list[int]:
+    """Tokens of each row; of a better and a worse answer together, which go through one pass."""
+    encoder = open_encoder(base)
+    found: list[int] = []
+    for example in {example.row: example for example in examples}.values():
+        answers = [example.completion, *([] if example.rejected is None else [example.rejected])]
+        prompt = len(encoder.prompt(example.prompt))
+        found.append(sum(min(encoder.context, prompt + len(encoder.completion(answer))) for answer in answers))
+    return found
+
+
+def refuse(at: Place, asked: Work, limit: int) -> None:
     """The decision of `check`, from its numbers."""
-    # What this process has already is no longer free, and needs not be.
-    free += _PROGRAM if at.device == "cpu" else 0
     needed = forecast(at, asked)
-    if needed.total <= free:
+    if needed.total <= limit:
         return
-    what = f"{asked.trials} trials together" if asked.trials > 1 else "This training"
-    need = "need" if asked.trials > 1 else "needs"
-    device = "the GPU" if at.device == "cuda" else "this machine"
+    what = f"{asked.trials} trials together need" if asked.trials > 1 else "This training needs"
     raise TrainingError(
-        f"{what} {need} about {spoken(needed.total)} of memory ({spoken(needed.base)} of it for the base in {at.dtype});"
-        f" {device} has {spoken(free)} left.",
-        fix=_advice(at, asked, free),
+        f"{what} about {spoken(needed.total)} of memory, {spoken(needed.base)} of it for the base in {at.dtype}; "
+        f"there are {spoken(limit)}.",
+        fix=_advice(at, asked, limit),
     )
 
 
-def _advice(at: Place, asked: Work, free: int) -> str:
-    if width := widest(at, asked, free):
-        return f"Of these trials, {width} fit{'s' if width == 1 else ''} at a time: train fewer together."
-    row = longest(at, replace(asked, trials=1), free)
-    if row >= asked.longest:
-        step = _largest(lambda n: forecast(at, replace(asked, trials=1, step=n)).total <= free)
+def _advice(at: Place, asked: Work, limit: int) -> str:
+    if width := widest(at, asked, limit):
+        return f"{width} of them would fit: try fewer values at a time."
+    one = replace(asked, trials=1)
+    step = _largest(lambda tokens: forecast(at, replace(one, step=max(tokens, one.longest))).total <= limit)
+    if step > one.longest:
         return f"One fits with steps of {step} tokens: choose a smaller batch size."
-    if row:
-        return f"One fits with rows of up to {row} tokens: shorten the longest, which has {asked.longest}."
+    if row := longest(at, one, limit):
+        return f"One fits with rows of up to {row} tokens: the longest, of {one.longest}, must be shortened."
+    smaller = replace(at, four_bit=True, own_blocks=False)
+    if at.device == "cuda" and forecast(smaller, one).total <= limit:
+        return "It fits with the base in 4 bits: set FEWTUNE_FOUR_BIT=1."
     return "Choose a smaller base, or a machine with more memory."
 
 

@@ -68,7 +68,7 @@ def _in_file(states: Tensor) -> Tensor:
         try:
             # Written, not mapped: on a full disk that is an error, where a mapping would kill the process.
             with open(descriptor, "wb") as file:
-                file.write(states.cpu().contiguous().view(torch.uint8).numpy())
+                file.write(states.cpu().contiguous().view(torch.uint8).numpy().tobytes())
             return torch.from_file(path, shared=False, size=states.numel(), dtype=states.dtype).view(states.shape)
         finally:
             # Windows removes no file that is mapped, and empties its temporary folder by itself.

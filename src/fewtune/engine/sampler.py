@@ -18,6 +18,7 @@ from fewtune.engine.choosing import Choice, Chooser, choose
 from fewtune.engine.decoding import Decoder
 from fewtune.engine.lora import Adapter
 from fewtune.engine.stopping import Transcript
+from fewtune.errors import DataError
 
 ROWS_AT_ONCE = 32
 _SECONDS_TO_WAIT = 0.001
@@ -30,7 +31,6 @@ class Prompt:
 
     id: int
     ids: tuple[int, ...]
-    """At least one."""
     max_tokens: int
     adapter: Adapter | None = None
     """None is the bare base."""
@@ -42,6 +42,10 @@ class Prompt:
     stop: tuple[str, ...] = ()
     alternatives: int | None = None
     """With a number, each token's log-likelihood is told, and those of so many of the most likely tokens."""
+
+    def __post_init__(self) -> None:
+        if not self.ids:
+            raise DataError("A prompt has no tokens; there is nothing to continue.", fix="Give it some text.")
 
 
 @dataclass(frozen=True, kw_only=True)

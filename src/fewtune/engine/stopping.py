@@ -17,7 +17,7 @@ class Transcript:
         self.stopped = False
         """Whether a stop sequence was written."""
         self._tokenizer = encoder.tokenizer
-        self._stop = stop
+        self._stop = tuple(filter(None, stop))
         self._longest = max(map(len, stop), default=0)
         self._unwanted = " " if encoder.frame.leading_space else ""
         """At the very beginning."""
@@ -67,5 +67,9 @@ class Transcript:
 
 def _begun(text: str, stop: str) -> int:
     """How many characters at the end of the text may be the beginning of the stop sequence."""
-    lengths = range(min(len(stop) - 1, len(text)), 0, -1)
-    return next((length for length in lengths if text.endswith(stop[:length])), 0)
+    begin = max(0, len(text) - len(stop) + 1)
+    while (begin := text.find(stop[0], begin)) >= 0:
+        if stop.startswith(text[begin:]):
+            return len(text) - begin
+        begin += 1
+    return 0

@@ -27,9 +27,9 @@ from fewtune.schedule.rates import learning_rate
 
 _SUDDEN = 5.0
 """A loss of more than this many times the median of the recent ones is worth a warning."""
-_TOKENS_PER_PASS = 16384
+TOKENS_PER_PASS = 16384
 """Of a pass on a GPU, which is busy long before."""
-_WIDEST = 512
+WIDEST = 512
 """Ranks side by side in one pass; the wide product of all adapters should stay thin beside the base's own."""
 
 
@@ -104,7 +104,7 @@ def _next(base: BaseModel, trainings: Mapping[str, Training], waiting: deque[str
     """The trainings of the next step: the first in line, and those of its shape that fit beside it."""
     rank, layer = trainings[waiting[0]].adapter.rank, trainings[waiting[0]].lowest_layer
     fitting = [n for n in waiting if (trainings[n].adapter.rank, trainings[n].lowest_layer) == (rank, layer)]
-    chosen = fitting[: 1 if base.on_cpu else max(1, _WIDEST // rank)]
+    chosen = fitting[: 1 if base.on_cpu else max(1, WIDEST // rank)]
     for name in chosen:
         waiting.remove(name)
     return chosen
@@ -205,7 +205,7 @@ def _passes(
         total = _total(training, batch)
         for piece in pieces(batch) if base.on_cpu else within_tokens(batch):
             tokens = sum(len(example.ids) for example in piece)
-            if together and (base.on_cpu or size + tokens > _TOKENS_PER_PASS):
+            if together and (base.on_cpu or size + tokens > TOKENS_PER_PASS):
                 yield together
                 together, size = [], 0
             together.append(_share(slot, training, piece, total))

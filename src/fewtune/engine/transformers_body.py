@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AutoModelForCausalLM
+from transformers import AttentionInterface, AutoModelForCausalLM, BitsAndBytesConfig
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging
@@ -48,14 +48,14 @@ _current: ContextVar[_Pass] = ContextVar("current")
 class TransformersBody:
     """See `body.Body` for what its methods promise."""
 
-    def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
-        model = _load(folder, device, dtype)
+    def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype, *, four_bit: bool = False) -> None:
+        model = _load(folder, device, dtype, four_bit)
         self._body: Any = model.base_model
         head = model.get_output_embeddings()
         self.head: Tensor = head.weight
         self.head_bias: Tensor | None = getattr(head, "bias", None)
         self.width: int = self.head.shape[1]
-        self.parameters: int = sum(parameter.numel() for parameter in model.parameters())
+        self.parameters: int = model.num_parameters()
         blocks = _blocks(model)
         self.layers: int = len(blocks)
         self.groups = _adapt_linear_layers(model, head, blocks)
@@ -99,7 +99,7 @@ class TransformersBody:
         return output.last_hidden_state[0]
 
 
-def _load(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
+def _load(folder: Path, device: torch.device, dtype: torch.dtype, four_bit: bool) -> Any:
     from safetensors import SafetensorError
 
     logging.set_verbosity_error()
@@ -112,11 +112,18 @@ def _load(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
             use_safetensors=True,
             trust_remote_code=False,
             attn_implementation=_ATTENTION,
+            **(_in_four_bits(device, dtype) if four_bit else {}),
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = "its attention cannot be exchanged" if error.args == (_ATTENTION,) else error
         raise BaseModelError(f"The base could not be loaded: {reason}.", where=str(folder)) from error
     return model.requires_grad_(False).eval().to(device)
+
+
+def _in_four_bits(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """The linear layers of the blocks as bitsandbytes keeps them: Dettmers et al., "QLoRA" (2023)."""
+    kept = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+    return {"quantization_config": kept, "device_map": {"": device}}
 
 
 def _blocks(model: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -206,7 +213,7 @@ def _attend(
 
 @torch.inference_mode()
 def _check_logits(model: Any, body: TransformersBody, folder: Path) -> None:
-    """Some kinds scale between body and head, some mix tokens elsewhere than in attention: better refused than wrong."""
+    """Some kinds scale between body and head, some mix tokens outside of attention: better refused than wrong."""
     from fewtune.engine.attention import PackedAttention
 
     def alone(ids: Tensor) -> Tensor:

@@ -40,13 +40,18 @@ class Estimate:
         return estimate_html(self)
 
 
-def estimate_sweep(prepared: Prepared, trunks: Sequence[Trunk], base: str, today: datetime.date) -> Estimate:
-    """Price the sweep everywhere; the speed of this machine is measured where torch is installed."""
+def estimate_sweep(
+    prepared: Prepared, trunks: Sequence[Trunk], base: str, today: datetime.date, four_bit: bool = False
+) -> Estimate:
+    """Price the sweep everywhere; the speed of this machine is measured where torch is installed.
+
+    Raises TrainingError where the sweep does not fit into this machine's memory.
+    """
     epochs = sum(trunk.plan.epochs for trunk in trunks)
     tokens = Tokens(
         train_per_epoch=_count(prepared, prepared.split.train), valid=_count(prepared, prepared.split.valid)
     )
-    speed = _speed(prepared, base, trunks)
+    speed = _speed(prepared, base, trunks, four_bit)
     offers = estimate(
         tokens,
         epochs_total=epochs,
@@ -67,16 +72,18 @@ def _count(prepared: Prepared, examples: Sequence[Example]) -> Range:
     return total
 
 
-def _speed(prepared: Prepared, base: str, trunks: Sequence[Trunk]) -> MachineSpeed | None:
+def _speed(prepared: Prepared, base: str, trunks: Sequence[Trunk], four_bit: bool) -> MachineSpeed | None:
     """Real steps on the first training rows; None without torch, or for a base that is not here."""
     if prepared.encoder is None:
         return None
     try:
-        from fewtune.engine import base_model, speed
+        from fewtune.engine import base_model, memory, speed
     except ImportError:
         return None
+    rows = (*prepared.split.train, *prepared.split.valid)
+    memory.check(base, [trunk.plan for trunk in trunks], rows, four_bit=four_bit)
     encoded = [prepared.encoder.example(example) for example in prepared.split.train]
-    rate = speed.tokens_per_second(base_model.load(base), encoded, trunks[0].plan, len(trunks))
+    rate = speed.tokens_per_second(base_model.load(base, four_bit=four_bit), encoded, trunks[0].plan, len(trunks))
     return MachineSpeed(tokens_per_second=rate, basis="measured on a few training steps just now")
 
 

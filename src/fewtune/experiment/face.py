@@ -155,7 +155,9 @@ class Run:
         from fewtune.providers.contract import Workspace
 
         folder = self._folder / "trials"
-        return providers.connect(self.summary.provider, Workspace(base=self.summary.base, examples={}, folder=folder))
+        four_bit = bool(self._record.settings.get("four_bit"))
+        workspace = Workspace(base=self.summary.base, examples={}, folder=folder, four_bit=four_bit)
+        return providers.connect(self.summary.provider, workspace)
 
     @property
     def _model(self) -> str:
@@ -276,6 +278,8 @@ def _single_rate(settings: RunSettings) -> tuple[float, ...]:
 
 
 def _settings(data: str, options: Options) -> RunSettings:
+    from fewtune import providers
+
     common = configuration.load(base=options.get("base"), provider=options.get("provider"), seed=options.get("seed"))
     default = RunSettings(data=data)
     weight = options.get("prompt_loss_weight")
@@ -283,6 +287,7 @@ def _settings(data: str, options: Options) -> RunSettings:
         data=str(Path(data)),
         base=common.base,
         provider=common.provider,
+        four_bit=common.four_bit and providers.kind(common.provider).local_base,
         seed=common.seed,
         epochs=_numbers("--epochs", options.get("epochs"), int) or default.epochs,
         batch_sizes=_numbers("--batch-size", options.get("batch_size"), int) or default.batch_sizes,

@@ -157,7 +157,7 @@ def _check_budget(settings: RunSettings, prepared: Prepared, chosen: Sequence[Tr
 
 def estimate(settings: RunSettings, prepared: Prepared, chosen: Sequence[Trunk]) -> Estimate:
     today = datetime.datetime.now(datetime.UTC).date()
-    return estimate_sweep(prepared, chosen, settings.base, today)
+    return estimate_sweep(prepared, chosen, settings.base, today, settings.four_bit)
 
 
 def _stages(job: _Job, prepared: Prepared, chosen: Sequence[Trunk]) -> Summary:
@@ -196,6 +196,7 @@ def connect(settings: RunSettings, prepared: Prepared, folder: Path) -> Provider
         base=settings.base,
         examples={example.row: example for example in prepared.repaired.examples},
         folder=folder / "trials",
+        four_bit=settings.four_bit,
     )
     return providers.connect(settings.provider, workspace)
 

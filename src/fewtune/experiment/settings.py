@@ -16,6 +16,8 @@ class RunSettings:
     """Path of the data file."""
     base: str = "pocket"
     provider: str = "local"
+    four_bit: bool = False
+    """Keep the base in 4 bits while it is trained here."""
     seed: int = 0
     """Seed of split, order, initial weights, few-shot examples and sampling."""
     epochs: tuple[int, ...] = (1, 2, 4)

@@ -63,6 +63,8 @@ class Workspace:
     """By row number."""
     folder: Path
     """Kept between processes; a provider finds here what it needs to go on."""
+    four_bit: bool = False
+    """Keep the base in 4 bits, where it is on this machine."""
 
 
 @dataclass(frozen=True, kw_only=True)

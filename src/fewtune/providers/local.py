@@ -11,7 +11,7 @@ from itertools import groupby, islice
 from pathlib import Path
 
 from fewtune.data.encode import Encoded
-from fewtune.engine import checkpoint
+from fewtune.engine import checkpoint, memory
 from fewtune.engine.adapter_folder import open_adapter
 from fewtune.engine.base_model import BaseModel, load
 from fewtune.engine.likelihood import Likelihood, measure
@@ -83,17 +83,26 @@ class LocalProvider:
     @cached_property
     def base(self) -> BaseModel:
         """Loaded when first needed, then kept."""
-        return load(self._workspace.base)
+        return load(self._workspace.base, four_bit=self._workspace.four_bit)
 
     def start(self, trials: Sequence[Trial]) -> tuple[str, ...]:
         for trial in trials:
             admission.check(trial, _CAPABILITIES)
+        self._check_memory(trials)
+        for trial in trials:
             states = self._states(trial.id)
             if not states.known("trial"):
                 if trial.branches:
                     self._branch(trial)
                 states.save("trial", asdict(trial))
         return tuple(trial.id for trial in trials)
+
+    def _check_memory(self, trials: Sequence[Trial]) -> None:
+        rows = dict.fromkeys(row for trial in trials for row in (*trial.train_rows, *trial.valid_rows))
+        examples = [self._workspace.examples[row] for row in rows]
+        memory.check(
+            self._workspace.base, [trial.plan for trial in trials], examples, four_bit=self._workspace.four_bit
+        )
 
     def _branch(self, trial: Trial) -> None:
         """Give the new trial its parent's whole state, optimizer and all."""
