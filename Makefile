@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: run test test-full check docs clean
+.PHONY: run test test-full check docs bench clean
 
 run: $(VENV)/run-installed ## Tune the built-in base on the example episodes and say where the report is
 	$(BIN)/fewtune run examples/episodes.csv
@@ -35,6 +35,18 @@ $(VENV)/dev-installed: pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@ $(VENV)/run-installed
+
+bench: $(VENV)/bench-installed ## Side by side with TRL; see bench/README.md
+	$(BIN)/python -m bench.training
+	$(BIN)/python -m bench.memory
+	$(BIN)/python -m bench.start
+	$(BIN)/python -m bench.sampling
+	$(BIN)/python -m bench.gpu
+
+$(VENV)/bench-installed: pyproject.toml constraints.txt
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[bench]"
+	touch $@
 
 clean: ## Remove what was built; runs in FEWTUNE_HOME stay
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache

@@ -121,11 +121,11 @@ class TestTogether:
     ) -> None:
         two, others = eight(llama), eight(llama)
         monkeypatch.setattr(workers, "cores", lambda: 2)
-        events = finish(llama, two, 7)
+        events = finish(llama, two, 4)
         monkeypatch.setattr(workers, "cores", lambda: count)
         base = replace(llama)
         assert base.workers.count == count
-        again = finish(base, others, 7)
+        again = finish(base, others, 4)
         for name, training in two.items():
             assert content(others[name]) == content(training), name
             assert told_of(name, again) == told_of(name, events)
@@ -239,7 +239,7 @@ class TestFused:
         finish: Finish,
         as_on_a_gpu: Callable[[BaseModel], AbstractContextManager[BaseModel]],
     ) -> None:
-        together, alone, steps = eight(some_base), eight(some_base), 20 if some_family == "llama" else 6
+        together, alone, steps = eight(some_base), eight(some_base), 20 if some_family == "llama" else 4
         with as_on_a_gpu(some_base) as fused:
             events = finish(fused, together, steps)
         own = finish(some_base, alone, steps)
@@ -412,7 +412,7 @@ class TestStep:
         assert pairs.tokens == 3 * sum(len(one.ids) for one in (*better, *worse))
 
     def test_training_brings_the_loss_down(self, some_base: BaseModel, begin_training: Begin, finish: Finish) -> None:
-        training = begin_training(some_base, Plan(learning_rate=2e-2, epochs=20, batch_size=5, rank=8))
+        training = begin_training(some_base, Plan(learning_rate=2e-2, epochs=15, batch_size=5, rank=8))
         losses = [progress.loss for progress in finish(some_base, {"t": training}) if isinstance(progress, Progress)]
         assert losses[-1] < losses[0] / 2
 

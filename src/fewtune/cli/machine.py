@@ -46,14 +46,18 @@ def _show_fit(fit: Fit, console: Console) -> None:
 
     from fewtune.engine.memory import spoken
 
-    each = {1: "one"}.get(fit.workers, str(fit.workers))
+    kind = "processes" if fit.base_is_shared else "threads"
     rows = (
         ("base", spoken(fit.base_bytes), f"{fit.dtype}, one copy for all trials and workers"),
-        ("program", spoken(fit.program_bytes), f"Python, torch and {each} worker{'' if fit.workers == 1 else 's'}"),
+        ("program", spoken(fit.program_bytes), f"Python and torch; workers: {fit.workers} ({kind})"),
         ("activations", spoken(fit.activation_bytes), f"steps of {fit.rows_per_step} rows of {fit.row_tokens} tokens"),
         ("one trial", spoken(fit.total_bytes), f"all of it, with an adapter of rank {fit.rank} and its optimizer"),
         ("each further", spoken(fit.trial_bytes), "trained beside it, at most"),
-        ("available", "unknown" if fit.available_bytes is None else spoken(fit.available_bytes), ""),
+        (
+            "available",
+            "unknown" if fit.available_bytes is None else spoken(fit.available_bytes),
+            "what this process has already among it",
+        ),
         ("width", "unknown" if fit.width is None else f"{fit.width:,}", "such trials fit together, at most 1,000"),
         (
             "longest row",

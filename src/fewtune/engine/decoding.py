@@ -67,9 +67,18 @@ class _Routes:
         if distinct.keys() != self._slots.keys():
             self._adapters = list(distinct.values())
             self._slots = {identity: slot for slot, identity in enumerate(distinct)}
-            self._routing = route(self._adapters, [1] * len(distinct))
+            self._routing = _joined(route(self._adapters, [1] * len(distinct)))
         if self._routing is None or not isinstance(self._routing.scale, Tensor):
             return self._routing
         slots = [self._slots[id(a)] for a, count in zip(adapters, counts, strict=True) for _ in range(count)]
         scale = self._routing.scale
         return replace(self._routing, scale=scale[torch.tensor(slots, device=scale.device)])
+
+
+def _joined(routing: Routing | None) -> Routing | None:
+    """The sites of a group as one, their B's along a diagonal: for one adapter fewer, larger products are faster."""
+    if routing is None or isinstance(routing.scale, Tensor):
+        return routing
+    return replace(
+        routing, matrices={group: (a, torch.block_diag(*bs)) for group, (a, *bs) in routing.matrices.items()}
+    )

@@ -187,11 +187,20 @@ def _block(weights: Weights, layer: int, shape: _Shape) -> _Block:
     gate_up = [f"{path}.mlp.{name}_proj.weight" for name in ("gate", "up")]
     return _Block(
         attention_norm=weights.take(f"{path}.input_layernorm.weight", width),
-        qkv=weights.join([f"{name}.weight" for name in qkv], rows, width),
+        qkv=_by_columns(weights.join([f"{name}.weight" for name in qkv], rows, width)),
         qkv_bias=weights.join([f"{name}.bias" for name in qkv], rows) if f"{qkv[0]}.bias" in weights else None,
         output=weights.take(f"{output}.weight", width, shape.inputs),
         output_bias=weights.take(f"{output}.bias", width) if f"{output}.bias" in weights else None,
         feed_forward_norm=weights.take(f"{path}.post_attention_layernorm.weight", width),
-        gate_up=weights.join(gate_up, (shape.inner, shape.inner), width),
+        gate_up=_by_columns(weights.join(gate_up, (shape.inner, shape.inner), width)),
         down=weights.take(f"{path}.mlp.down_proj.weight", width, shape.inner),
     )
+
+
+def _by_columns(matrix: Tensor) -> Tensor:
+    """The same matrix, in memory one column after the other.
+
+    One token alone, as in sampling, passes through a matrix that is higher than wide up to twice as fast
+    on a CPU; many tokens as fast as before.
+    """
+    return matrix.T.contiguous().T if matrix.device.type == "cpu" else matrix

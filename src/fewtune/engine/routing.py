@@ -141,6 +141,8 @@ def _forward(
     a, *bs = (matrix.to(x.dtype) for matrix in matrices)
     y = linear(x, weight, bias)
     h = _scaled(x @ a.T, scale)
+    if len(bs) == 1:
+        return y.addmm_(h, bs[0]), h
     for y_i, h_i, b in zip(_columns(y, bs), _sites(h, bs, rank), bs, strict=True):
         y_i.addmm_(h_i.reshape(len(h), -1), b)
     return y, h
