@@ -76,9 +76,15 @@ class _Routes:
 
 
 def _joined(routing: Routing | None) -> Routing | None:
-    """The sites of a group as one, their B's along a diagonal: for one adapter fewer, larger products are faster."""
-    if routing is None or isinstance(routing.scale, Tensor):
-        return routing
+    """The sites of a group as one, the B's of an adapter along a diagonal: fewer, larger products are faster here."""
+    if routing is None:
+        return None
     return replace(
-        routing, matrices={group: (a, torch.block_diag(*bs)) for group, (a, *bs) in routing.matrices.items()}
+        routing, matrices={group: (a, _diagonal(routing.rank, *bs)) for group, (a, *bs) in routing.matrices.items()}
     )
+
+
+def _diagonal(rank: int, *bs: Tensor) -> Tensor:
+    """(K * sites * rank, outputs) of B's of the sites, each (K * rank, its outputs)."""
+    of_adapters = zip(*(b.split(rank) for b in bs), strict=True)
+    return torch.cat([torch.block_diag(*of_one) for of_one in of_adapters])

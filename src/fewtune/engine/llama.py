@@ -23,6 +23,7 @@ from fewtune.engine.routing import Routing, adapted_linear
 from fewtune.engine.weights import Weights
 
 _FAMILIES = ("llama", "mistral", "qwen2")
+_LONGEST_COLUMN = 2**14
 
 
 def supports(config: Mapping[str, Any]) -> bool:
@@ -77,11 +78,11 @@ class Llama:
         self._shape = _shape(config)
         ends = config["vocab_size"], self._shape.width
         weights = Weights(folder, device, dtype)
-        self._embedding = weights.take("model.embed_tokens.weight", *ends)
+        self._embedding = _by_columns(weights.take("model.embed_tokens.weight", *ends))
         self._blocks = [_block(weights, index, self._shape) for index in range(self._shape.layers)]
         self._norm = weights.take("model.norm.weight", self._shape.width)
         tied = config.get("tie_word_embeddings", False)
-        self.head = self._embedding if tied else weights.take("lm_head.weight", *ends)
+        self.head = self._embedding if tied else _by_columns(weights.take("lm_head.weight", *ends))
         self.head_bias: Tensor | None = None
         self._groups_of = [_groups(index, self._shape) for index in range(self._shape.layers)]
         self._rotations = rotations(config, self._shape.head_width, device)
@@ -200,7 +201,8 @@ def _block(weights: Weights, layer: int, shape: _Shape) -> _Block:
 def _by_columns(matrix: Tensor) -> Tensor:
     """The same matrix, in memory one column after the other.
 
-    One token alone, as in sampling, passes through a matrix that is higher than wide up to twice as fast
-    on a CPU; many tokens as fast as before.
+    On a CPU a token alone, as in sampling, passes through a matrix that is higher than wide up to twice
+    as fast so, and many tokens as fast as before; not where the columns are very long.
     """
-    return matrix.T.contiguous().T if matrix.device.type == "cpu" else matrix
+    suits = matrix.device.type == "cpu" and len(matrix) <= _LONGEST_COLUMN
+    return matrix.T.contiguous().T if suits else matrix

@@ -6,6 +6,7 @@ What is frozen gets no gradient: the norm's weight, the tables of rotations.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch.nn import functional
 
 def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     """x / sqrt(mean(x^2) + epsilon) * weight over the last axis (Zhang and Sennrich, 2019), in fp32."""
-    if x.is_cuda:
+    if x.device.type != "cpu":
         return functional.rms_norm(x.float(), x.shape[-1:], weight.float(), epsilon).to(x.dtype)
     if torch.is_grad_enabled():
         return _RmsNorm.apply(x, weight, epsilon)  # type: ignore[no-any-return]
@@ -57,9 +58,15 @@ def _rotated(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
 
 
 def _normalised(x: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-    """x / sqrt(mean(x^2) + epsilon), and the factor."""
-    inverse = torch.linalg.vecdot(x, x).unsqueeze(-1).div_(x.shape[-1]).add_(epsilon).rsqrt_()
-    return x * inverse, inverse
+    """x / sqrt(mean(x^2) + epsilon), and the divisor."""
+    root = torch.linalg.vector_norm(x, dim=-1, keepdim=True).mul_(x.shape[-1] ** -0.5)
+    root = root.hypot_(_constant(epsilon**0.5, x.device, x.dtype))
+    return x / root, root
+
+
+@cache
+def _constant(value: float, device: torch.device, dtype: torch.dtype) -> Tensor:
+    return torch.tensor(value, device=device, dtype=dtype)
 
 
 def _gated(gate_up: Tensor) -> Tensor:
@@ -82,17 +89,17 @@ class _Rotate(Function):
 class _RmsNorm(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-        normal, inverse = _normalised(x, epsilon)
-        ctx.save_for_backward(normal, inverse, weight)
+        normal, root = _normalised(x, epsilon)
+        ctx.save_for_backward(normal, root, weight)
         return normal * weight
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        """With n the normalised x and g = dy * weight: (g - n mean(g n)) * inverse."""
-        normal, inverse, weight = ctx.saved_tensors
+        """With n the normalised x, r its divisor and g = dy * weight: (g - n mean(g n)) / r."""
+        normal, root, weight = ctx.saved_tensors
         g = gradients[0] * weight
         along = torch.linalg.vecdot(g, normal).unsqueeze(-1).div_(g.shape[-1])
-        return g.addcmul_(normal, along, value=-1).mul_(inverse), None, None
+        return g.addcmul_(normal, along, value=-1).div_(root), None, None
 
 
 class _SwiGlu(Function):
