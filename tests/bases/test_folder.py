@@ -121,7 +121,8 @@ class TestOpenEncoder:
 
     def test_of_several_end_tokens_the_first_is_the_stop(self, base: Path) -> None:
         change_config(base, eos_token_id=[1, 0])
-        assert bases.open_encoder(str(base)).end_id == 1
+        encoder = bases.open_encoder(str(base))
+        assert (encoder.end_id, encoder.stop_ids) == (1, (1, 0))
 
     def test_an_end_token_of_id_zero_is_one(self, base: Path) -> None:
         change_config(base, eos_token_id=0)
