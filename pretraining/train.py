@@ -1,7 +1,7 @@
-"""Train the built-in base: `python -m pretraining.train --corpus classic_prose.jsonl.xz --work build/pocket`.
+"""Train a base: `python -m pretraining.train --corpus classic_prose.jsonl.xz --work build/pocket --steps 7000`.
 
-Killed at any time, the same command goes on from the last checkpoint. The weights written to `--out`
-are those of the newest checkpoint, as bf16 safetensors with a Hugging Face config.
+On CUDA in bf16, elsewhere in fp32. Killed at any time, the same command goes on from the last checkpoint.
+`pretraining.export` turns the folder into a base.
 """
 
 from __future__ import annotations
@@ -9,95 +9,57 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
-import random
+import shutil
+import sys
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer
-from transformers import LlamaConfig, LlamaForCausalLM
+from torch import Tensor, nn
+from torch.nn import functional
 
-from fewtune.data.encode import BEGIN_TOKEN, END_TOKEN, PAD_TOKEN, SPECIAL_TOKENS
-from pretraining import tokenizer as tokenizers_of
-from pretraining.corpus import is_held_out, passages, read_books, with_curly_quotes
+from pretraining import checkpoint
+from pretraining.checkpoint import Mark
+from pretraining.corpus import Book, is_held_out, read_books
+from pretraining.measure import bits_per_byte, matrix_rate
+from pretraining.model import CONTEXT, Llama, Shape
 from pretraining.optimizer import optimizers
+from pretraining.tokenizer import load
+from pretraining.tokens import UNTRAINED, Streams, prepare, windows
 
-CONTEXT = 1024
-LONG_SHARE = 0.15
-"""The last part of training reads whole contexts; before it, windows of half the length cost less attention."""
+POCKET = Path(__file__).parents[1] / "src/fewtune/bases/pocket"
+LOG_EVERY = 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     steps: int
-    tokens_per_step: int = 4096
+    tokens_per_step: int = 65536
     warm_up: int = 100
-    decay_share: float = 0.4
+    decay_share: float = 0.5
     """Share of the steps, at the end, over which the rate falls linearly to zero."""
-    hidden: int = 256
-    layers: int = 4
-    heads: int = 4
-    key_heads: int = 2
-    inner: int = 768
+    exercise_share: float = 0.1
+    """Share of the steps, at the end, that read exercises among the prose."""
+    exercise_mix: float = 0.5
+    """Share of the rows that are exercises there."""
+    shape: Shape = field(default_factory=lambda: Shape(hidden=320, layers=6, key_heads=1, inner=896))
     seed: int = 0
 
+    @property
+    def rows(self) -> int:
+        return self.tokens_per_step // CONTEXT
 
-def config(recipe: Recipe) -> LlamaConfig:
-    return LlamaConfig(
-        vocab_size=tokenizers_of.VOCABULARY_SIZE,
-        hidden_size=recipe.hidden,
-        intermediate_size=recipe.inner,
-        num_hidden_layers=recipe.layers,
-        num_attention_heads=recipe.heads,
-        num_key_value_heads=recipe.key_heads,
-        max_position_embeddings=CONTEXT,
-        tie_word_embeddings=True,
-        bos_token_id=SPECIAL_TOKENS.index(BEGIN_TOKEN),
-        eos_token_id=SPECIAL_TOKENS.index(END_TOKEN),
-        pad_token_id=SPECIAL_TOKENS.index(PAD_TOKEN),
-        rope_theta=10000.0,
-    )
+    @property
+    def trunk(self) -> int:
+        """Steps before the exercises begin."""
+        return self.steps - round(self.steps * self.exercise_share)
 
 
-def prepare(corpus: Path, work: Path, seed: int) -> tuple[Tokenizer, np.ndarray]:
-    """Train the tokenizer and write all training tokens to one file, unless both are there already."""
-    work.mkdir(parents=True, exist_ok=True)
-    tokens_path = work / "tokens.npy"
-    if not (work / "tokenizer.json").exists():
-        tokenizers_of.train_tokenizer(read_books(corpus), seed).save(str(work / "tokenizer.json"))
-    tokenizer = tokenizers_of.load(work)
-    if not tokens_path.exists():
-        _write_tokens(corpus, tokens_path, tokenizer, seed)
-    return tokenizer, np.load(tokens_path, mmap_mode="r")
-
-
-def _write_tokens(corpus: Path, path: Path, tokenizer: Tokenizer, seed: int) -> None:
-    rng = random.Random(seed)
-    end = SPECIAL_TOKENS.index(END_TOKEN)
-    pieces: list[np.ndarray] = []
-    for book in read_books(corpus):
-        if is_held_out(book):
-            continue
-        texts = [with_curly_quotes(text, rng) for text in passages(book)]
-        for encoding in tokenizer.encode_batch(texts):
-            pieces.append(np.array([*encoding.ids, end], dtype=np.uint16))
-    rng.shuffle(pieces)
-    temporary = path.with_suffix(".partial.npy")
-    np.save(temporary, np.concatenate(pieces))
-    os.replace(temporary, path)
-
-
-def batch(tokens: np.ndarray, step: int, recipe: Recipe) -> torch.Tensor:
-    """Token ids (B, T + 1) of one step: consecutive windows of the shuffled passages, so no token is read twice."""
-    length = CONTEXT if step >= recipe.steps * (1 - LONG_SHARE) else CONTEXT // 2
-    rows = recipe.tokens_per_step // length
-    start = step * recipe.tokens_per_step % (len(tokens) - recipe.tokens_per_step - 1)
-    window = tokens[start : start + recipe.tokens_per_step + 1].astype(np.int64)
-    return torch.from_numpy(np.stack([window[r * length : (r + 1) * length + 1] for r in range(rows)]))
+def recipe_of(work: Path) -> Recipe:
+    stored = json.loads((work / "recipe.json").read_text())
+    return Recipe(**{**stored, "shape": Shape(**stored["shape"])})
 
 
 def rate(step: int, recipe: Recipe) -> float:
@@ -106,101 +68,172 @@ def rate(step: int, recipe: Recipe) -> float:
     return min((step + 1) / recipe.warm_up, 1.0, (recipe.steps - step) / decay)
 
 
-def loss_of(model: LlamaForCausalLM, ids: torch.Tensor) -> torch.Tensor:
-    logits = model(input_ids=ids[:, :-1]).logits  # (B, T, V)
-    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """The rows of each step; which, follows from the seed and the step."""
+
+    recipe: Recipe
+    prose: Tensor
+    exercises: Tensor
+
+    def batch(self, step: int) -> Tensor:
+        """Ids (B, T + 1), UNTRAINED set on those that are not learnt."""
+        recipe = self.recipe
+        exercises = round(recipe.rows * recipe.exercise_mix) if step >= recipe.trunk else 0
+        parts = [(self.prose, step * recipe.rows, recipe.rows - exercises)]
+        parts += [(self.exercises, (step - recipe.trunk) * exercises, exercises)] if exercises else []
+        return torch.cat([windows(stream, first, count, CONTEXT, recipe.seed) for stream, first, count in parts])
+
+
+def reader(recipe: Recipe, streams: Streams, device: torch.device) -> Reader:
+    prose, exercises = (torch.tensor(ids.astype("int32"), device=device) for ids in (streams.prose, streams.exercises))
+    return Reader(recipe=recipe, prose=prose, exercises=exercises)
+
+
+def loss_of(model: nn.Module, rows: Tensor) -> Tensor:
+    """Mean loss in nats of the tokens that are learnt, of rows (B, T + 1)."""
+    targets = torch.where(rows >= UNTRAINED, -100, rows)[:, 1:]
+    with torch.autocast(rows.device.type, torch.bfloat16, enabled=rows.is_cuda):
+        logits = model(rows[:, :-1] % UNTRAINED)
+    return functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
 
 
 def train(
-    recipe: Recipe, corpus: Path, work: Path, *, minutes_per_checkpoint: float = 3.0, compiled: bool = True
-) -> LlamaForCausalLM:
-    """Train to the recipe's last step, from the newest checkpoint where there is one."""
-    _, tokens = prepare(corpus, work, recipe.seed)
+    recipe: Recipe,
+    corpus: Path,
+    work: Path,
+    *,
+    until: int | None = None,
+    measure_every: int = 0,
+    minutes_per_checkpoint: float = 3.0,
+    compiled: bool = True,
+) -> Llama:
+    """Train to the recipe's last step, or to `until`, from the newest checkpoint where there is one."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    rows_of = reader(recipe, prepare(corpus, work, recipe.seed), device)
     torch.manual_seed(recipe.seed)
-    model = LlamaForCausalLM(config(recipe))
+    model = Llama(recipe.shape).to(device)
     made = optimizers(model)
-    step, seconds = _resume(work, model, made)
-    forward = torch.compile(model) if compiled else model
-    started, saved, window_loss = time.monotonic(), time.monotonic(), []
-    first = step
-    for step in range(first, recipe.steps):
-        share = rate(step, recipe)
-        for optimizer in made:
-            for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * share
-        loss = loss_of(forward, batch(tokens, step, recipe))
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in made:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        window_loss.append(loss.item())
-        if (step + 1) % 20 == 0:
-            elapsed = time.monotonic() - started
-            _log(work, recipe, step + 1, window_loss, elapsed, (step + 1 - first) * recipe.tokens_per_step)
-            window_loss = []
-        if time.monotonic() - saved > 60 * minutes_per_checkpoint or step + 1 == recipe.steps:
-            _save(work, model, made, step + 1, seconds + time.monotonic() - started)
+    mark = checkpoint.resume(work, model, made)
+    log = Log(work, recipe, model, mark, held_out(corpus) if measure_every else [])
+    loss_fn: Callable[[nn.Module, Tensor], Tensor] = torch.compile(loss_of) if compiled else loss_of
+    last, saved = min(until or recipe.steps, recipe.steps), time.monotonic()
+    for step in range(mark.step, last):
+        _step(rate(step, recipe), loss := loss_fn(model, rows_of.batch(step)), model, made)
+        log.add(step + 1, loss.detach())
+        if measure_every and ((step + 1) % measure_every == 0 or step + 1 == recipe.steps):
+            log.measure(step + 1)
+        if time.monotonic() - saved > 60 * minutes_per_checkpoint or step + 1 == last:
+            checkpoint.save(work, model, made, log.mark(step + 1))
             saved = time.monotonic()
     return model
 
 
-def _log(work: Path, recipe: Recipe, step: int, losses: list[float], elapsed: float, tokens: int) -> None:
-    mean = math.fsum(losses) / len(losses)
-    line = {"step": step, "of": recipe.steps, "loss": round(mean, 4), "tokens_per_second": round(tokens / elapsed)}
-    with (work / "log.jsonl").open("a") as log:
-        log.write(json.dumps(line) + "\n")
-    print(json.dumps(line), flush=True)
+def _step(share: float, loss: Tensor, model: nn.Module, made: list[torch.optim.Optimizer]) -> None:
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimizer in made:
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * share
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
 
 
-def _save(work: Path, model: LlamaForCausalLM, made: list[torch.optim.Optimizer], step: int, seconds: float) -> None:
-    tensors = {f"model.{name}": p.detach() for name, p in model.named_parameters()}
-    for index, optimizer in enumerate(made):
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        for number, parameter in enumerate(parameters):
-            for name, value in optimizer.state[parameter].items():
-                tensors[f"optimizer.{index}.{number}.{name}"] = value.reshape(-1) if value.ndim == 0 else value
-    save_file(
-        {name: t.contiguous() for name, t in tensors.items()},
-        work / "checkpoint.partial",
-        metadata={"step": str(step), "seconds": str(seconds)},
-    )
-    os.replace(work / "checkpoint.partial", work / "checkpoint.safetensors")
+def held_out(corpus: Path) -> list[Book]:
+    return [book for book in read_books(corpus) if is_held_out(book)]
 
 
-def _resume(work: Path, model: LlamaForCausalLM, made: list[torch.optim.Optimizer]) -> tuple[int, float]:
-    path = work / "checkpoint.safetensors"
-    if not path.exists():
-        return 0, 0.0
-    from safetensors import safe_open
+class Log:
+    """Losses and rates, in `log.jsonl` and on the terminal."""
 
-    with safe_open(path, "pt") as opened:
-        metadata = opened.metadata()
-    tensors = load_file(path)
-    own = dict(model.named_parameters())
-    with torch.no_grad():
-        for name, parameter in own.items():
-            parameter.copy_(tensors[f"model.{name}"])
-    for index, optimizer in enumerate(made):
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        for number, parameter in enumerate(parameters):
-            prefix = f"optimizer.{index}.{number}."
-            state = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-            optimizer.state[parameter] = {n: t.reshape(()) if n == "step" else t for n, t in state.items()}
-    return int(metadata["step"]), float(metadata["seconds"])
+    def __init__(self, work: Path, recipe: Recipe, model: Llama, begun: Mark, books: list[Book]) -> None:
+        self._work, self._recipe, self._model, self._begun, self._books = work, recipe, model, begun, books
+        self._losses: list[Tensor] = []
+        self._device = next(model.parameters()).device
+        self._matrix_rate = matrix_rate(self._device)
+        self._clock = self._started = time.monotonic()
+        self._paused = 0.0
+
+    def mark(self, step: int) -> Mark:
+        return Mark(step=step, seconds=self._begun.seconds + time.monotonic() - self._started - self._paused)
+
+    def add(self, step: int, loss: Tensor) -> None:
+        self._losses.append(loss)
+        if len(self._losses) == LOG_EVERY:
+            mean = float(torch.stack(self._losses).mean())
+            now = time.monotonic()
+            rate_now = LOG_EVERY * self._recipe.tokens_per_step / (now - self._clock)
+            share = rate_now * flops_per_token(self._model, self._recipe.shape) / self._matrix_rate
+            self._write(
+                step=step,
+                of=self._recipe.steps,
+                loss=round(mean, 4),
+                tokens_per_second=round(rate_now),
+                share=round(share, 3),
+            )
+            self._losses, self._clock = [], now
+
+    def measure(self, step: int) -> None:
+        """Bits per byte of the held-out books; its time is not training's."""
+        before = time.monotonic()
+        tokenizer = load(self._work)
+        found = [bits_per_byte(self._model, tokenizer, book) for book in self._books]
+        epochs = step * self._recipe.tokens_per_step
+        self._write(step=step, tokens=epochs, bits_per_byte=round(math.fsum(found) / len(found), 4))
+        took = time.monotonic() - before
+        self._clock, self._paused = self._clock + took, self._paused + took
+
+    def _write(self, **line: object) -> None:
+        with (self._work / "log.jsonl").open("a") as log:
+            log.write(json.dumps(line) + "\n")
+        print(json.dumps(line), flush=True)
 
 
-def main() -> None:
+def flops_per_token(model: Llama, shape: Shape) -> float:
+    """6 for each parameter, the head counted once, and causal attention's 6 L T D (half of full attention's 12)."""
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return 6 * parameters + 6 * shape.layers * CONTEXT * shape.hidden
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument("--tokens-per-step", type=int, default=65536)
+    parser.add_argument("--shape", default="320,6,1,896", help="hidden,layers,key_heads,inner")
+    parser.add_argument("--exercise-mix", type=float, default=0.5, help="share of exercises in the last tenth")
+    parser.add_argument("--until", type=int, help="stop at this step; the same command without it goes on")
+    parser.add_argument("--measure-every", type=int, default=0, help="steps between looks at the held-out books")
     parser.add_argument("--eager", action="store_true", help="without torch.compile, which needs a C++ compiler")
-    arguments = parser.parse_args()
-    recipe = Recipe(steps=arguments.steps)
-    (arguments.work).mkdir(parents=True, exist_ok=True)
-    (arguments.work / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2))
-    train(recipe, arguments.corpus, arguments.work, compiled=not arguments.eager)
+    return parser
+
+
+def main() -> None:
+    given = _parser().parse_args()
+    hidden, layers, key_heads, inner = map(int, given.shape.split(","))
+    recipe = Recipe(
+        steps=given.steps,
+        tokens_per_step=given.tokens_per_step,
+        exercise_mix=given.exercise_mix,
+        shape=Shape(hidden=hidden, layers=layers, key_heads=key_heads, inner=inner),
+    )
+    torch.set_float32_matmul_precision("high")
+    given.work.mkdir(parents=True, exist_ok=True)
+    if not (given.work / "tokenizer.json").exists():
+        shutil.copy(POCKET / "tokenizer.json", given.work)
+    (given.work / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2))
+    try:
+        train(
+            recipe,
+            given.corpus,
+            given.work,
+            until=given.until,
+            measure_every=given.measure_every,
+            compiled=not given.eager,
+        )
+    except (OSError, EOFError, ValueError) as error:
+        sys.exit(f"pretraining: {error}")
 
 
 if __name__ == "__main__":

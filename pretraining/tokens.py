@@ -1,0 +1,112 @@
+"""The corpus as token ids: all prose in one stream, all exercises in another."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from fewtune.data.encode import BEGIN_TOKEN, END_TOKEN, SPECIAL_TOKENS
+from pretraining.corpus import Book, is_held_out, passages, read_books, with_curly_quotes
+from pretraining.exercises import groups, pages
+from pretraining.tokenizer import load
+
+Ids = NDArray[np.uint16]
+
+UNTRAINED = 1 << 15
+"""Set on the id of a token that is read but not learnt: those of an exercise's prompt."""
+EXERCISE_GROUPS = 400
+"""Groups of exercises made of each book."""
+
+_BEGIN, _END = SPECIAL_TOKENS.index(BEGIN_TOKEN), SPECIAL_TOKENS.index(END_TOKEN)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Streams:
+    prose: Ids
+    exercises: Ids
+
+
+def prepare(corpus: Path, work: Path, seed: int) -> Streams:
+    """Write both streams to `work`, unless they are there. Raises OSError or ValueError for an unreadable corpus."""
+    paths = work / "prose.npy", work / "exercises.npy"
+    if not all(path.exists() for path in paths):
+        for path, ids in zip(paths, _streams(corpus, work, seed), strict=True):
+            temporary = path.with_suffix(".partial.npy")
+            np.save(temporary, ids)
+            os.replace(temporary, path)
+    prose, exercises = (np.load(path, mmap_mode="r") for path in paths)
+    return Streams(prose=prose, exercises=exercises)
+
+
+def _streams(corpus: Path, work: Path, seed: int) -> tuple[Ids, Ids]:
+    """Passages and groups of all training books, each shuffled among themselves."""
+    prose: list[Ids] = []
+    exercises: list[Ids] = []
+    books = (book for book in read_books(corpus) if not is_held_out(book))
+    with ProcessPoolExecutor(initializer=_open, initargs=(work, seed)) as pool:
+        for passages_of, groups_of in pool.map(_book_ids, books, chunksize=4):
+            prose += passages_of
+            exercises += groups_of
+    if not prose:
+        raise ValueError(f"{corpus} has no books to train on.")
+    rng = random.Random(seed)
+    for pieces in (prose, exercises):
+        rng.shuffle(pieces)
+    return np.concatenate(prose), np.concatenate(exercises)
+
+
+_tokenizer: Tokenizer
+_seed: int
+
+
+def _open(work: Path, seed: int) -> None:
+    """In a child: its own tokenizer."""
+    global _tokenizer, _seed
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    _tokenizer, _seed = load(work), seed
+
+
+def _book_ids(book: Book) -> tuple[list[Ids], list[Ids]]:
+    rng = random.Random(f"{_seed} {book.line}")
+    texts = [with_curly_quotes(text, rng) for text in passages(book)]
+    prose = [np.array([*encoding.ids, _END], dtype=np.uint16) for encoding in _tokenizer.encode_batch(texts)]
+    return prose, list(_group_ids(book, rng))
+
+
+def _group_ids(book: Book, rng: random.Random) -> Iterator[Ids]:
+    found = pages(book)
+    if not found:
+        return
+    for group in groups(found, EXERCISE_GROUPS, rng):
+        ids = [_BEGIN | UNTRAINED]
+        for piece in group:
+            encoded = _tokenizer.encode(piece.text, add_special_tokens=False).ids
+            ids += encoded if piece.trained else [token | UNTRAINED for token in encoded]
+        yield np.array([*ids, _END], dtype=np.uint16)
+
+
+def windows(stream: torch.Tensor, first: int, count: int, length: int, seed: int) -> torch.Tensor:
+    """Windows (count, length + 1) number `first` and on, of all epochs on end; each epoch cuts and orders anew."""
+    in_epoch = (len(stream) - length - 1) // length
+    starts = [
+        _starts(number // in_epoch, in_epoch, length, seed)[number % in_epoch] for number in range(first, first + count)
+    ]
+    places = torch.tensor(starts, device=stream.device)[:, None] + torch.arange(length + 1, device=stream.device)
+    return stream[places].long()
+
+
+@lru_cache(maxsize=4)
+def _starts(epoch: int, count: int, length: int, seed: int) -> list[int]:
+    rng = np.random.default_rng((seed, epoch))
+    shift = int(rng.integers(length))
+    return (rng.permutation(count) * length + shift).tolist()
