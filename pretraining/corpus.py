@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import lzma
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 HELD_OUT_LINES = (17, 71, 133, 199, 251, 307, 373, 431)
 """Line numbers, from 0, of the books that measure bits per byte; none is trained on."""
@@ -26,17 +27,20 @@ class Book:
 
 
 def read_books(path: Path) -> Iterator[Book]:
-    """Stream the books in file order, with line ends normalised to a single newline."""
-    with lzma.open(path, "rt", encoding="utf-8") as lines:
-        for number, line in enumerate(lines):
-            row = json.loads(line)
-            yield Book(
-                line=number,
-                title=row["title"],
-                author=row["author"],
-                year=row["year"],
-                text=normalise(row["text"]),
-            )
+    """Stream the books in file order, with line ends normalised to a single newline.
+
+    Raises OSError where there is no such file, ValueError where it is cut short or is not what it should be.
+    """
+    try:
+        with lzma.open(path, "rt", encoding="utf-8") as lines:
+            for number, line in enumerate(lines):
+                yield _book(number, json.loads(line))
+    except (EOFError, lzma.LZMAError, UnicodeDecodeError, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is damaged or cut short: {error}") from error
+
+
+def _book(line: int, row: Mapping[str, Any]) -> Book:
+    return Book(line=line, title=row["title"], author=row["author"], year=row["year"], text=normalise(row["text"]))
 
 
 def normalise(text: str) -> str:

@@ -232,7 +232,7 @@ def main() -> None:
             measure_every=given.measure_every,
             compiled=not given.eager,
         )
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, ValueError) as error:
         sys.exit(f"pretraining: {error}")
 
 

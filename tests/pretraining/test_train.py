@@ -3,112 +3,107 @@
 from __future__ import annotations
 
 import json
-import lzma
 import math
-from dataclasses import replace
+import subprocess
+import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
+from transformers import LlamaForCausalLM
 
 from fewtune.engine import base_model
 from fewtune.engine.attention import PackedAttention
-from pretraining import corpus as books
-from pretraining import export, tokenizer
+from pretraining import checkpoint, export, tokenizer
+from pretraining.corpus import is_held_out, read_books
+from pretraining.measure import bits_per_byte
+from pretraining.model import CONTEXT, Llama, Shape
 from pretraining.optimizer import orthogonalise
-from pretraining.train import Recipe, rate, train
+from pretraining.tokens import UNTRAINED, prepare, windows
+from pretraining.train import Recipe, loss_of, rate, reader, train
 
-TINY = Recipe(steps=4, tokens_per_step=1024, warm_up=2, hidden=64, layers=1, heads=2, key_heads=1, inner=64)
-WORDS = [
-    "the",
-    "old",
-    "lamp",
-    "keeper",
-    "wrote",
-    "a",
-    "letter",
-    "about",
-    "rain,",
-    "boats",
-    "and",
-    "a",
-    "quiet",
-    "harbour",
-    "town",
-    "at",
-    "night",
-]
+ROOT = Path(__file__).parents[2]
+SHAPE = Shape(hidden=128, layers=2, key_heads=1, inner=96)
+TINY = Recipe(steps=5, tokens_per_step=2 * CONTEXT, warm_up=2, exercise_share=0.4, shape=SHAPE)
 
 
-@pytest.fixture
-def corpus(tmp_path: Path) -> Path:
-    """Twenty short books; those at the held-out lines among them."""
-    path = tmp_path / "books.jsonl.xz"
-    with lzma.open(path, "wt", encoding="utf-8") as opened:
-        for number in range(20):
-            words = [WORDS[(place * (number + 3)) % len(WORDS)] for place in range(900)]
-            text = "\r\n\r\n".join(" ".join(words[begin : begin + 60]) for begin in range(0, 900, 60))
-            row = {"title": f"Book {number}", "author": "Nobody", "year": 1900 + number, "text": text}
-            opened.write(json.dumps(row) + "\n")
-    return path
+def test_a_training_that_was_cut_ends_in_the_same_weights(corpus: Path, work: Path, tmp_path: Path) -> None:
+    whole = train(TINY, corpus, copy_of(work, tmp_path / "whole"), compiled=False)
+    cut = copy_of(work, tmp_path / "cut")
+    train(TINY, corpus, cut, until=2, compiled=False)
+    assert checkpoint.resume(cut, Llama(SHAPE), []).step == 2
+    assert weights(train(TINY, corpus, cut, compiled=False)) == weights(whole)
 
 
-@pytest.fixture(autouse=True)
-def small_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokenizer, "VOCABULARY_SIZE", 400)
+def copy_of(work: Path, folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "tokenizer.json").write_bytes((work / "tokenizer.json").read_bytes())
+    return folder
 
 
-def test_a_training_that_was_cut_ends_in_the_same_weights(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = train(TINY, corpus, tmp_path / "whole", compiled=False)
-
-    def cut(step: int, recipe: Recipe) -> float:
-        if step == 2:
-            raise KeyboardInterrupt
-        return rate(step, recipe)
-
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("pretraining.train.rate", cut)
-        train(TINY, corpus, tmp_path / "cut", minutes_per_checkpoint=0, compiled=False)
-    resumed = train(TINY, corpus, tmp_path / "cut", compiled=False)
-    assert _weights(resumed) == _weights(whole)
-
-
-def _weights(model: torch.nn.Module) -> list[bytes]:
+def weights(model: torch.nn.Module) -> list[bytes]:
     return [parameter.detach().numpy().tobytes() for parameter in model.parameters()]
 
 
-def test_an_exported_base_loads_and_scores_as_the_model_that_was_trained(corpus: Path, tmp_path: Path) -> None:
-    work, out = tmp_path / "work", tmp_path / "base"
+def test_an_exported_base_loads_here_and_in_transformers_and_gives_the_logits_that_were_trained(
+    corpus: Path, work: Path, tmp_path: Path
+) -> None:
     train(TINY, corpus, work, compiled=False)
-    (work / "recipe.json").write_text(json.dumps(TINY.__dict__))
+    (work / "recipe.json").write_text(json.dumps(asdict(TINY)))
     model, _ = export.open_model(work)
-    export.write_base(model, work, out)
+    out = tmp_path / "base"
+    export.write_base(model, SHAPE, work, out)
     base = base_model.load(str(out))
     ids = torch.tensor(base.encoder.prompt("the old lamp"))
+    expected = model(ids[None])[0]
     ours = base.logits(base.body.states(ids, torch.arange(len(ids)), PackedAttention([len(ids)])))
-    assert torch.allclose(ours, model(input_ids=ids[None]).logits[0], atol=1e-5)
+    assert torch.allclose(ours, expected, atol=1e-5)
+    theirs = LlamaForCausalLM.from_pretrained(out, dtype=torch.float32)(input_ids=ids[None]).logits[0]
+    assert torch.allclose(theirs, expected, atol=1e-5)
 
 
-def test_bits_per_byte_of_an_untrained_model_are_those_of_guessing(corpus: Path, tmp_path: Path) -> None:
-    train(replace(TINY, steps=1), corpus, tmp_path, compiled=False)
-    (tmp_path / "recipe.json").write_text(json.dumps(TINY.__dict__))
-    model, _ = export.open_model(tmp_path)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.zero_()
-    opened = tokenizer.load(tmp_path)
-    book = next(books.read_books(corpus))
-    tokens = len(opened.encode(book.text).ids) - 1
-    guessing = tokens * math.log2(400) / len(book.text.encode())
-    assert export.bits_per_byte(model, opened, book) == pytest.approx(guessing, rel=1e-4)
+def test_exercises_are_read_at_the_end_only_and_their_prompts_are_not_learnt(corpus: Path, work: Path) -> None:
+    rows = reader(TINY, prepare(corpus, work, 0), torch.device("cpu"))
+    assert TINY.trunk == 3
+    assert not (rows.batch(2) >= UNTRAINED).any()
+    mixed = rows.batch(3) >= UNTRAINED
+    assert [bool(row.any()) for row in mixed] == [False, True]
+    model = Llama(SHAPE)
+    learnt = rows.batch(3)[1:]
+    targets = learnt[0, 1:]
+    losses = torch.nn.functional.cross_entropy(
+        model(learnt[:, :-1] % UNTRAINED)[0], targets % UNTRAINED, reduction="none"
+    )
+    assert loss_of(model, learnt).item() == pytest.approx(losses[targets < UNTRAINED].mean().item(), rel=1e-5)
 
 
-def test_held_out_books_are_left_out_and_line_ends_are_plain(corpus: Path) -> None:
-    found = list(books.read_books(corpus))
-    assert [book.line for book in found if books.is_held_out(book)] == [17]
+def test_an_epoch_reads_every_window_once_and_the_next_in_another_order() -> None:
+    stream = torch.arange(1001)
+    first, second = (windows(stream, epoch * 99, 99, 10, seed=0) for epoch in (0, 1))
+    assert len(first[:, 0].unique()) == 99
+    assert (first[:, 1:] == first[:, :-1] + 1).all()
+    assert first[:, 0].tolist() != second[:, 0].tolist()
+
+
+def test_held_out_books_are_in_neither_stream_and_line_ends_are_plain(corpus: Path, work: Path) -> None:
+    found = list(read_books(corpus))
+    assert [book.line for book in found if is_held_out(book)] == [17]
     assert not [book for book in found if "\r" in book.text]
+    streams = prepare(corpus, work, 0)
+    opened = tokenizer.load(work)
+    for stream in (streams.prose, streams.exercises):
+        assert "Book 17" not in opened.decode([int(token) % UNTRAINED for token in stream])
+
+
+def test_bits_per_byte_of_an_untrained_model_are_those_of_guessing(corpus: Path, work: Path) -> None:
+    model = Llama(SHAPE)
+    torch.nn.init.zeros_(model.model.embed_tokens.weight)
+    opened = tokenizer.load(work)
+    book = next(read_books(corpus))
+    for text in (book.text * 3, book.text[:500]):
+        guessing = (len(opened.encode(text).ids) - 1) * math.log2(400) / len(text.encode())
+        assert bits_per_byte(model, opened, replace(book, text=text)) == pytest.approx(guessing, rel=1e-4)
 
 
 def test_the_rate_warms_up_stays_and_falls_to_almost_nothing() -> None:
@@ -120,6 +115,51 @@ def test_the_rate_warms_up_stays_and_falls_to_almost_nothing() -> None:
 
 def test_orthogonalising_brings_every_singular_value_near_one() -> None:
     torch.manual_seed(0)
-    values = torch.linalg.svdvals(orthogonalise(torch.randn(32, 64)))
-    assert values.min() > 0.5
-    assert values.max() < 1.3
+    for shape in ((3, 32, 64), (2, 64, 32)):
+        values = torch.linalg.svdvals(orthogonalise(torch.randn(shape)))
+        assert values.min() > 0.5
+        assert values.max() < 1.3
+
+
+def command(corpus: Path, work: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "pretraining.train", "--corpus", str(corpus), "--work", str(work), "--eager"]
+    line += ["--steps", "1", "--tokens-per-step", "1024", *options]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_a_corpus_that_is_absent_or_cut_short_is_an_error_in_one_line(corpus: Path, tmp_path: Path) -> None:
+    absent = command(tmp_path / "nowhere.xz", tmp_path / "a")
+    cut = tmp_path / "cut.xz"
+    cut.write_bytes(corpus.read_bytes()[:-40])
+    short = command(cut, tmp_path / "b")
+    for done, words in ((absent, "nowhere.xz"), (short, "cut.xz")):
+        assert done.returncode == 1
+        assert done.stderr.startswith("pretraining: ")
+        assert words in done.stderr
+        assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "b").glob("*.npy"))
+
+
+def test_a_checkpoint_of_another_shape_or_a_damaged_one_is_refused(corpus: Path, work: Path) -> None:
+    train(TINY, corpus, work, until=1, compiled=False)
+    with pytest.raises(ValueError, match="another shape"):
+        train(replace(TINY, shape=replace(SHAPE, layers=1)), corpus, work, compiled=False)
+    path = work / checkpoint.NAME
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="cannot be read"):
+        train(TINY, corpus, work, compiled=False)
+
+
+def test_a_disk_that_fills_leaves_the_checkpoint_before(
+    corpus: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(TINY, corpus, work, until=1, compiled=False)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left"):
+        patched.setattr(checkpoint, "save_file", full)
+        train(TINY, corpus, work, until=3, compiled=False)
+    assert checkpoint.resume(work, Llama(SHAPE), []).step == 1
+    assert checkpoint.resume(work, train(TINY, corpus, work, compiled=False), []).step == TINY.steps

@@ -1,0 +1,105 @@
+"""Write the card of a base: `python -m pretraining.card --corpus ... --work ... --base ... --records ...`.
+
+What was measured elsewhere is read from the records of the run: its log, the scaling runs, what the base is worth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from jinja2 import Environment, StrictUndefined
+
+from fewtune.data.encode import PLAIN_FRAME
+from fewtune.engine.base_model import load
+from fewtune.engine.sampler import Continuation, Prompt, generate
+from pretraining.corpus import HELD_OUT_LINES
+from pretraining.export import open_model
+from pretraining.measure import bits_per_byte
+from pretraining.model import CONTEXT
+from pretraining.tokenizer import VOCABULARY_SIZE
+from pretraining.tokenizer import load as load_tokenizer
+from pretraining.train import flops_per_token, held_out, recipe_of
+
+SAMPLE_PROMPTS = ("The old house", '"I have never', "In the year 1999, the first ship")
+SAMPLE_SEED = 1
+
+
+def card(corpus: Path, work: Path, base: Path, records: Path) -> str:
+    """The card's text. Raises FileNotFoundError where a record is missing."""
+    model, mark = open_model(work)
+    recipe, tokenizer = recipe_of(work), load_tokenizer(work)
+    log = [json.loads(line) for line in (records / "log.jsonl").read_text().splitlines()]
+    measured = [(book, bits_per_byte(model, tokenizer, book)) for book in held_out(corpus)]
+    tokens = mark.step * recipe.tokens_per_step
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
+    template = environment.from_string(Path(__file__).with_name("card.md.j2").read_text())
+    return template.render(
+        recipe=recipe,
+        run=json.loads((records / "run.json").read_text()),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        context=CONTEXT,
+        vocabulary=VOCABULARY_SIZE,
+        separator=PLAIN_FRAME.separator,
+        tokens=tokens,
+        flops=tokens * flops_per_token(model, recipe.shape),
+        seconds=mark.seconds,
+        rate=statistics.median(line["tokens_per_second"] for line in log if "loss" in line),
+        share=statistics.median(line["share"] for line in log if "loss" in line),
+        curve=[line for line in log if "bits_per_byte" in line],
+        measured=measured,
+        mean=statistics.mean(value for _, value in measured),
+        held_out=HELD_OUT_LINES,
+        samples=list(samples(base)),
+        seed=SAMPLE_SEED,
+        scaling=json.loads((records / "scaling.json").read_text()),
+        worth=_means(json.loads((records / "worth.json").read_text())),
+        digest=hashlib.sha256((base / "model.safetensors").read_bytes()).hexdigest(),
+        size=(base / "model.safetensors").stat().st_size,
+        torch=torch.__version__.partition("+")[0],
+    )
+
+
+def _means(worth: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """By base and measure, the mean over the folds."""
+    return {
+        base: {measure: statistics.mean(values) for measure, values in found.items()} for base, found in worth.items()
+    }
+
+
+def samples(base: Path) -> Iterable[tuple[str, str]]:
+    opened = load(str(base))
+    prompts = [
+        Prompt(
+            id=number,
+            ids=tuple(opened.encoder.tokenizer.encode(text).ids),
+            max_tokens=90,
+            temperature=0.7,
+            top_p=0.95,
+            seed=SAMPLE_SEED,
+        )
+        for number, text in enumerate(SAMPLE_PROMPTS)
+    ]
+    found = {one.id: one.text for one in generate(opened, prompts) if isinstance(one, Continuation)}
+    return [(prompt, prompt + found[number]) for number, prompt in enumerate(SAMPLE_PROMPTS)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--base", type=Path, required=True, help="the exported folder; its README.md is written")
+    parser.add_argument("--records", type=Path, required=True, help="log.jsonl, run.json, scaling.json, worth.json")
+    given = parser.parse_args()
+    text = card(given.corpus, given.work, given.base, given.records)
+    (given.base / "README.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()
