@@ -46,7 +46,8 @@ class PackedAttention:
             self._bounds = torch.tensor([0, *self._lengths]).cumsum(0).to(query.device, torch.int32)
         bounds, longest = self._bounds, max(self._lengths)
         repeats = query.shape[1] // key.shape[1]
-        key, value = key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1)
+        if repeats > 1:
+            key, value = key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1)
         sight = (-1 if window is None else window - 1, 0)
         return varlen_attn(  # type: ignore[no-any-return]
             query, key, value, bounds, bounds, longest, longest, scale=scale, window_size=sight

@@ -31,7 +31,7 @@ class Pack:
     targets: Tensor
     """(P,) the token to be predicted."""
     answers: Tensor
-    """(P,) bool: the target belongs to the answer or its stop, not to the prompt."""
+    """(P,) bool: the target belongs to the answer or its stop, not to the prompt; always on the CPU."""
     counts: tuple[int, ...]
     """Targets of each example, in order; they sum to P."""
 
@@ -52,7 +52,7 @@ def pack(examples: Sequence[Encoded], device: torch.device, *, prompts: bool = F
         positions=torch.cat([torch.arange(n) for n in lengths]).to(device),
         sources=(targets - 1).to(device),
         targets=row[targets].to(device),
-        answers=torch.cat(inside).to(device),
+        answers=torch.cat(inside),
         counts=tuple(n - f for n, f in zip(lengths, firsts, strict=True)),
     )
 

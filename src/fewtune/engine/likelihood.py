@@ -63,7 +63,7 @@ def passes(base: BaseModel, items: Sequence[Item]) -> Iterator[list[Item]]:
 def measure_pass(base: BaseModel, items: Sequence[Item]) -> list[Likelihood]:
     """The likelihoods of one pass's answers."""
     packed = pack([example for example, _ in items], base.device)
-    routing = route([adapter for _, adapter in items], packed.lengths)
+    routing = route([adapter for _, adapter in items], packed.lengths, base.dtype)
     attention = PackedAttention(packed.lengths)
     hidden = base.body.states(packed.ids, packed.positions, attention, routing, select=packed.sources)
     losses, greedy = target_losses(hidden, base.body.head, base.body.head_bias, packed.targets)
