@@ -61,7 +61,8 @@ class Standing:
     """
 
     def __init__(self, function: str) -> None:
-        self._function, self._log = function, tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        self._function = function
+        self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         command, pipe = [sys.executable, "-m", "bench.child", function], subprocess.PIPE
         self._process = subprocess.Popen(
             command, cwd=ROOT, env=environment(), stdin=pipe, stdout=pipe, stderr=self._log, text=True

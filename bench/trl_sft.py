@@ -25,6 +25,7 @@ from bench.rows import encoded_rows
 from fewtune.bases.folder import locate
 from fewtune.data.encode import Encoded
 
+
 def one_trial(job: Mapping[str, Any]) -> dict[str, Any]:
     """The job's first trial."""
     logging.disable(logging.WARNING)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from fewtune.engine.devices import moved
+
 
 class Attention(Protocol):
     def __call__(
@@ -43,8 +45,7 @@ class PackedAttention:
         `varlen_attn` of torch.nn.attention does no more, but in Python: its bookkeeping takes longer than the kernel.
         """
         if self._bounds is None:
-            # Moved once: moved in every block, it would make the host wait for the device each time.
-            self._bounds = torch.tensor([0, *self._lengths]).cumsum(0).to(query.device, torch.int32)
+            self._bounds = moved(torch.tensor([0, *self._lengths]).cumsum(0, dtype=torch.int32), query.device)
         bounds, longest = (self._bounds,) * 2, (max(self._lengths),) * 2
         sight: dict[str, int] = {} if window is None else {"window_size_left": window - 1, "window_size_right": 0}
         forward = torch.ops.aten._flash_attention_forward

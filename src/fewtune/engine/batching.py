@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fewtune.data.encode import Encoded
+from fewtune.engine.devices import moved
 
 TOKENS_AT_ONCE = 2048
 """Tokens of one pass when nothing is trained; enough rows to keep the matrix units busy."""
@@ -48,10 +49,10 @@ def pack(examples: Sequence[Encoded], device: torch.device, *, prompts: bool = F
     return Pack(
         rows=tuple(example.row for example in examples),
         lengths=tuple(lengths),
-        ids=row.to(device),
-        positions=torch.cat([torch.arange(n) for n in lengths]).to(device),
-        sources=(targets - 1).to(device),
-        targets=row[targets].to(device),
+        ids=moved(row, device),
+        positions=moved(torch.cat([torch.arange(n) for n in lengths]), device),
+        sources=moved(targets - 1, device),
+        targets=moved(row[targets], device),
         answers=torch.cat(inside),
         counts=tuple(n - f for n, f in zip(lengths, firsts, strict=True)),
     )

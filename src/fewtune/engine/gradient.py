@@ -17,6 +17,7 @@ from fewtune.engine import losses
 from fewtune.engine.attention import PackedAttention
 from fewtune.engine.base_model import BaseModel
 from fewtune.engine.batching import Pack, pack
+from fewtune.engine.devices import moved
 from fewtune.engine.head import target_losses
 from fewtune.engine.lora import Adapter
 from fewtune.engine.routing import Routing, joined, routing_of
@@ -124,7 +125,7 @@ def _scale(adapters: Adapters, shares: Sequence[Share], device: torch.device) ->
     slots = torch.tensor([share.slot for share in shares]).repeat_interleave(tokens)
     scale = torch.zeros(len(slots), len(adapters.scales))
     scale[torch.arange(len(slots)), slots] = torch.tensor(adapters.scales)[slots]
-    return scale.to(device)
+    return moved(scale, device)
 
 
 def _trainable(routing: Routing) -> Routing:
@@ -145,7 +146,7 @@ def _sum(shares: Sequence[Share], packed: Pack, values: Tensor) -> Tensor:
             weights[own] = losses.weights(packed.answers[own], share.prompt_loss_weight) / share.total
         else:
             preferences.append(_objective(share, values[own], packed.answers[own]))
-    return sum(preferences, (values * weights.to(values.device)).sum())
+    return sum(preferences, (values * moved(weights, values.device)).sum())
 
 
 def _objective(share: Share, values: Tensor, answers: Tensor) -> Tensor:

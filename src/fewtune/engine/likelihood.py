@@ -67,6 +67,8 @@ def measure_pass(base: BaseModel, items: Sequence[Item]) -> list[Likelihood]:
     attention = PackedAttention(packed.lengths)
     hidden = base.body.states(packed.ids, packed.positions, attention, routing, select=packed.sources)
     losses, greedy = target_losses(hidden, base.body.head, base.body.head_bias, packed.targets)
+    # In one piece, or the host would wait for the device at every row.
+    losses, greedy = losses.cpu(), greedy.cpu()
     parts = zip(packed.rows, losses.split(packed.counts), greedy.split(packed.counts), strict=True)
     return [
         Likelihood(row=row, log_likelihoods=tuple((-loss).tolist()), greedy=tuple(most_likely.tolist()))

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw as one_step
 
+from fewtune.engine.devices import moved
+
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 
@@ -35,16 +37,16 @@ def adamw(weights: Tensor, first: Tensor, second: Tensor, gradient: Tensor, upda
     """
 
     def each(numbers: Sequence[float]) -> Tensor:
-        return torch.tensor(numbers, device=weights.device)[:, None]
+        return moved(torch.tensor(numbers), weights.device)[:, None]
 
     clipped = gradient * each([min(1.0, u.clip / (u.norm + 1e-6)) for u in updates])
-    before = torch.tensor([u.count - 1.0 for u in updates], device=weights.device)
+    before = each([u.count - 1.0 for u in updates])
     for slot, update in enumerate(updates):
         # torch's own in one kernel: seven numbers to and from memory for each weight, where operations take 27.
         one_step(
             *([tensor[slot]] for tensor in (weights, clipped, first, second)),
             max_exp_avg_sqs=[],
-            state_steps=[before[slot]],
+            state_steps=[before[slot, 0]],
             fused=True,
             amsgrad=False,
             beta1=BETAS[0],

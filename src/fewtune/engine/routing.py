@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn.functional import linear
 
+from fewtune.engine.devices import moved
 from fewtune.engine.lora import Adapter, Group, split
 
 
@@ -50,7 +51,7 @@ def route(
     for row, adapter in enumerate(adapters):
         if adapter:
             scale[row, slot_of[id(adapter)]] = adapter.scale
-    per_token = scale.repeat_interleave(torch.tensor(lengths), dim=0).to(flat.device)
+    per_token = moved(scale.repeat_interleave(torch.tensor(lengths), dim=0), flat.device)
     return routing_of(flat, Adapter(groups=like.groups, rank=rank, alpha=rank, flat=flat[0]), per_token, dtype)
 
 
@@ -78,9 +79,7 @@ def _adapters_together(parts: Sequence[tuple[Tensor, ...]], groups: Sequence[Gro
         for sites, part in ((len(group.sites), a), *((1, b) for b in bs)):
             by_site = part.view(len(part), sites, -1).transpose(0, 1)
             alike.setdefault((sites, part.shape), []).append(by_site)
-    copies = {
-        key: iter(torch.cat(those).view(len(those), -1, key[1][-1]).unbind()) for key, those in alike.items()
-    }
+    copies = {key: iter(torch.cat(those).view(len(those), -1, key[1][-1]).unbind()) for key, those in alike.items()}
     return [
         (next(copies[len(group.sites), a.shape]), *(next(copies[1, b.shape]) for b in bs))
         for group, (a, *bs) in zip(groups, parts, strict=True)
