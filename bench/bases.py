@@ -79,7 +79,8 @@ def make(job: Mapping[str, str]) -> dict[str, int]:
     torch.manual_seed(0)
     common = {"tie_word_embeddings": True, "max_position_embeddings": 2048, **_BUILT_IN_IDS}
     config = AutoConfig.for_model(shape.kind, **shape.sizes, **common)
-    AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(unfinished)
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(unfinished)
     for file in _TOKENIZER_FILES:
         shutil.copy(locate(BUILT_IN) / file, unfinished)
     unfinished.replace(folder)

@@ -1,6 +1,7 @@
 """One measurement, one fresh process: a function is named, called there with a job, and its JSON comes back.
 
-Also the child's side: `python -m bench.child MODULE:FUNCTION JOB` prints the result as its last line.
+Also the child's side: `python -m bench.child MODULE:FUNCTION JOB` prints the result as its last line; without a job
+it reads one a line from stdin and answers each with a line.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
@@ -51,6 +54,45 @@ def measure(
     return {**json.loads(said.splitlines()[-1]), **seen}
 
 
+class Standing:
+    """A child that stays for several measurements of one function, so that it imports once; a context manager.
+
+    It is started at once and imports while others are measured.
+    """
+
+    def __init__(self, function: str) -> None:
+        self._function = function
+        self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
+        command, pipe = [sys.executable, "-m", "bench.child", function], subprocess.PIPE
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, env=environment(), stdin=pipe, stdout=pipe, stderr=self._log, text=True
+        )
+
+    def measure(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """What the function returns for the job; raises ChildFailed."""
+        try:
+            print(json.dumps(job), file=self._process.stdin, flush=True)
+            answer = self._process.stdout.readline() if self._process.stdout else ""
+        except BrokenPipeError:
+            answer = ""
+        if not answer:
+            self._log.seek(0)
+            raise ChildFailed(f"{self._function} ended with {self._process.wait()}:\n{self._log.read()[-3000:]}")
+        return json.loads(answer)
+
+    def __enter__(self) -> Standing:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.wait()
+        for file in (self._process.stdin, self._process.stdout, self._log):
+            if file:
+                file.close()
+
+
 def environment(threads: int | None = None) -> dict[str, str]:
     """This process's environment without its thread settings, or with the given one; the hub stays shut."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -65,10 +107,15 @@ def peak_rss_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES_OF_MAXRSS
 
 
-def _main(function: str, job: str) -> None:
-    module, name = function.split(":")
-    result = getattr(importlib.import_module(module), name)(json.loads(job))
-    print(json.dumps({**result, "peak_rss_bytes": peak_rss_bytes()}))
+def _main(named: str, job: str | None = None) -> None:
+    module, name = named.split(":")
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    if job is None:
+        # What libraries print must not stand between the answers.
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    function = getattr(importlib.import_module(module), name)
+    for given in sys.stdin if job is None else [job]:
+        print(json.dumps({**function(json.loads(given)), "peak_rss_bytes": peak_rss_bytes()}), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,24 @@ import torch
 
 CUDA = torch.cuda.is_available()
 DTYPE = torch.bfloat16 if CUDA else torch.float32
+WARM_UP_STEPS = 5 if CUDA else 1
+"""On CUDA each new number of tokens finds memory and kernels to be fetched at first."""
 
 
 def _synchronize() -> None:
     """Wait until everything that was asked for is computed, so that a clock may be read."""
     if CUDA:
         torch.cuda.synchronize()
+
+
+def forget_peak() -> None:
+    if CUDA:
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_bytes() -> int:
+    """The most of the device's memory that was in use at a time since `forget_peak`; 0 without CUDA."""
+    return torch.cuda.max_memory_allocated() if CUDA else 0
 
 
 def _cpu_seconds() -> float:

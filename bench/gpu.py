@@ -1,27 +1,42 @@
 """16 trials of a 0.5B-shaped base together on CUDA, beside TRL one after another: `python -m bench.gpu`.
 
 Trained tokens a second in bf16 at batch 2. TRL's trials are alike, so its rate for one after another is that of one.
-The matrix rate is that of an (8192 x 8192) bf16 product.
+The matrix rate is that of an (8192 x 8192) bf16 product. Contenders take turns, each in a process that stays.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from bench import bases, rate, report
-from bench.child import measure
-from bench.comparison import HEADINGS, Turns, cells, summary
+from bench.child import ChildFailed, Standing, measure
+from bench.comparison import HEADINGS, Run, Turns, cells, summary
 from bench.job import Job
 from bench.rows import add_data_option, require
-from bench.training import ONE_AFTER_ANOTHER, TOGETHER, TRL, contender
+from bench.training import TOGETHER, TRL
 
 TRIALS = 16
 _BASE = "qwen2.5-0.5b"
 _BATCH_SIZE = 2
 _SIDE, _TIMES = 8192, 50
+_CONTENDERS: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
+    {
+        f"{TRIALS} trials together": (TOGETHER, {"trials": TRIALS}),
+        "one trial": (TOGETHER, {}),
+        "TRL + PEFT (padding-free)": (TRL, {}),
+        "TRL + PEFT (grouped by length)": (TRL, {"grouped": True}),
+    }
+)
+"""The function of each, and what sets its job apart."""
+_STARTED = time.monotonic()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -31,16 +46,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if device is None:
         print("Nothing was measured: torch finds no CUDA device here.")
         return
-    one = Job(base=bases.base(_BASE), data=str(options.data.resolve()), batch_size=_BATCH_SIZE, steps=options.steps)
-    turns = Turns(matrix_rate=lambda: measure("bench.gpu:matrix_rate", {})["rate"])
-    measured = turns.measure(_contenders(one), options.repeats)
+    data = str(options.data.resolve())
+    with ExitStack() as children:
+        matrix = children.enter_context(Standing("bench.gpu:matrix_rate"))
+        standing = {name: children.enter_context(Standing(function)) for name, (function, _) in _CONTENDERS.items()}
+        one = Job(base=bases.base(_BASE), data=data, batch_size=_BATCH_SIZE, steps=options.steps)
+        contenders = _rehearsed({name: partial(_run, name, child, one) for name, child in standing.items()})
+        turns = Turns(matrix_rate=lambda: matrix.measure({})["rate"])
+        measured = turns.measure(contenders, options.repeats)
+    _show(device, one, turns, measured)
+    if options.profile:
+        _say("profiling")
+        print(measure("bench.ours:profiled", asdict(replace(one, trials=TRIALS)))["profile"])
+
+
+def _show(device: str, one: Job, turns: Turns, measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     parameters = bases.parameters(one.base)
     summaries = {name: summary(found, parameters) for name, found in measured.items()}
-    best = max((name for name in summaries if name.startswith("TRL")), key=lambda n: summaries[n]["tokens_per_second"])
+    peers = [name for name in summaries if name.startswith("TRL")] or list(summaries)
+    best = max(peers, key=lambda name: summaries[name]["tokens_per_second"])
     print(f"**{_BASE}**, {parameters / 1e6:,.1f} million parameters, batch {_BATCH_SIZE}, bf16 on {device}")
     report.show(HEADINGS, [cells(name, found, summaries[best]) for name, found in summaries.items()])
     measured_rate = rate.described(turns.samples)
     print(rate.sentence(measured_rate))
+    for name, found in measured.items():
+        if "forecast_bytes" in found[0]:
+            peak, told = (max(one[key] for one in found) / 2**30 for key in ("peak_device_bytes", "forecast_bytes"))
+            print(f"Memory of {name}: {peak:.2f} GiB at the peak, {told:.2f} GiB forecast.")
     report.write("gpu", {"device": device, "matrix_rate": measured_rate, "measured": measured, "summaries": summaries})
 
 
@@ -49,18 +81,30 @@ def _parser() -> argparse.ArgumentParser:
     add_data_option(parser)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, default=50, help="timed steps of each trial")
+    parser.add_argument("--profile", action="store_true", help="print what a step of all trials spends its time on")
     return parser
 
 
-def _contenders(one: Job) -> dict[str, Any]:
-    together = replace(one, trials=TRIALS)
-    return {
-        "TRL + PEFT (padding-free)": contender(TRL, one),
-        "TRL + PEFT (grouped by length)": contender(TRL, replace(one, grouped=True)),
-        "one trial": contender(TOGETHER, one),
-        f"{TRIALS} trials together": contender(TOGETHER, together),
-        f"{TRIALS} trials one after another": contender(ONE_AFTER_ANOTHER, together),
-    }
+def _rehearsed(contenders: Mapping[str, Run]) -> dict[str, Run]:
+    """Those that work: each is run once, which also fetches kernels and memory; why one does not is told."""
+    working: dict[str, Run] = {}
+    for name, run in contenders.items():
+        try:
+            run(-1)
+        except ChildFailed as error:
+            _say(f"{name} is left out: {error}")
+        else:
+            working[name] = run
+    return working
+
+
+def _run(name: str, child: Standing, one: Job, repeat: int) -> dict[str, Any]:
+    _say(name)
+    return child.measure(asdict(replace(one, seed=100 * (repeat + 1), **_CONTENDERS[name][1])))
+
+
+def _say(what: str) -> None:
+    print(f"{time.monotonic() - _STARTED:6.1f} s  {what}", file=sys.stderr, flush=True)
 
 
 def device(_job: Mapping[str, Any]) -> dict[str, str | None]:

@@ -6,16 +6,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from torch.profiler import ProfilerActivity, profile
+
 from bench.child import cores
-from bench.device import Clock
+from bench.device import CUDA, WARM_UP_STEPS, Clock, forget_peak, peak_bytes
 from bench.job import Job
 from bench.rows import encoded_rows
 from fewtune.data.encode import Encoded
 from fewtune.engine.base_model import BaseModel, load
+from fewtune.engine.memory import forecast, place, work
 from fewtune.engine.trainer import train
 from fewtune.engine.training import Task, Training, begin
 
 _WARM_UP_ROWS = 2
+_PROFILED_STEPS = 5
 
 
 def together(job: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,6 +33,7 @@ def one_after_another(job: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _measure(job: Job, at_once: bool) -> dict[str, Any]:
+    forget_peak()
     base, rows = load(job.base), encoded_rows(job.data, job.base)
     if job.warm_up:
         _warm_up(base, job, rows)
@@ -37,13 +42,34 @@ def _measure(job: Job, at_once: bool) -> dict[str, Any]:
     clock = Clock()
     losses = [_train(base, group, job.steps) for group in groups]
     took = clock.read()
-    return {"tokens": job.tokens(rows), **took, "loss": losses[0]["trial 0"]}
+    memory = {"peak_device_bytes": peak_bytes(), "forecast_bytes": _forecast(job, rows)} if CUDA else {}
+    return {"tokens": job.tokens(rows), **took, "loss": losses[0]["trial 0"], **memory}
+
+
+def _forecast(job: Job, rows: tuple[Encoded, ...]) -> int:
+    """What `fewtune doctor` would say of the job."""
+    plans = [job.plan(trial, job.rows(trial, rows)) for trial in range(job.trials)]
+    return forecast(place(job.base), work(plans, [len(row.ids) for row in rows])).total
+
+
+def profiled(job: Mapping[str, Any]) -> dict[str, str]:
+    """What the steps of all trials spend the device's time on, as a table."""
+    asked = Job(**job)
+    base, rows = load(asked.base), encoded_rows(asked.data, asked.base)
+    _warm_up(base, asked, rows)
+    trainings, clock = _trainings(base, asked, rows), Clock()
+    with profile(activities=[ProfilerActivity.CUDA if CUDA else ProfilerActivity.CPU]) as seen:
+        _train(base, trainings, _PROFILED_STEPS)
+    found = seen.key_averages()
+    told = found.table(sort_by="self_device_time_total", row_limit=30, max_name_column_width=90)
+    wall, events = clock.read()["seconds"] / _PROFILED_STEPS, sum(one.count for one in found) / _PROFILED_STEPS
+    return {"profile": f"{told}\n{_PROFILED_STEPS} steps of {wall * 1e3:.1f} ms, each of {events:.0f} events"}
 
 
 def _warm_up(base: BaseModel, job: Job, rows: tuple[Encoded, ...]) -> None:
     """A step of throw-away trials, two rows each at most, on all cores: first calls allocate and import."""
-    trials, rows_a_step = max(job.trials, cores()), min(job.batch_size, _WARM_UP_ROWS)
-    small = replace(job, trials=trials, batch_size=rows_a_step, steps=1)
+    trials = max(job.trials, cores()) if base.on_cpu else job.trials
+    small = replace(job, trials=trials, batch_size=min(job.batch_size, _WARM_UP_ROWS), steps=WARM_UP_STEPS)
     _train(base, _trainings(base, small, rows), small.steps)
 
 

@@ -19,13 +19,11 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, TrainerC
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from bench.device import CUDA, DTYPE, Clock
+from bench.device import CUDA, DTYPE, WARM_UP_STEPS, Clock
 from bench.job import ALPHA, LEARNING_RATE, RANK, Job
 from bench.rows import encoded_rows
 from fewtune.bases.folder import locate
 from fewtune.data.encode import Encoded
-
-_WARM_UP_STEPS = 1
 
 
 def one_trial(job: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,7 +60,7 @@ class Timed(TrainerCallback):
         self._trainer = trainer
 
     def on_step_end(self, args: Any, state: Any, control: Any, **options: Any) -> None:
-        if state.global_step == _WARM_UP_STEPS:
+        if state.global_step == WARM_UP_STEPS:
             self._clock, self._tokens_before = Clock(), self._trainer.tokens
         elif state.global_step == state.max_steps:
             self.measured = {"tokens": self._trainer.tokens - self._tokens_before, **self._clock.read()}
@@ -84,7 +82,7 @@ def _trainer(job: Job, folder: str) -> CountingTrainer:
 def _settings(job: Job, folder: str) -> SFTConfig:
     return SFTConfig(
         output_dir=folder,
-        max_steps=_WARM_UP_STEPS + job.steps,
+        max_steps=WARM_UP_STEPS + job.steps,
         per_device_train_batch_size=job.batch_size,
         train_sampling_strategy="group_by_length" if job.grouped else "sequential",
         padding_free=not job.grouped,
@@ -109,7 +107,7 @@ def _ordered(job: Job) -> list[Encoded]:
     rows = job.rows(0, encoded_rows(job.data, job.base))
     if job.grouped:
         return list(rows)
-    steps = (*range(job.steps, job.steps + _WARM_UP_STEPS), *range(job.steps))
+    steps = (*range(job.steps, job.steps + WARM_UP_STEPS), *range(job.steps))
     return [example for step in steps for example in job.batch(0, rows, step)]
 
 

@@ -21,6 +21,7 @@ from fewtune.engine.trainer import Event, train
 from fewtune.engine.training import Task, Training, begin
 from fewtune.types import Example, Plan, Source
 from standin.tiny_models import FAMILIES, MIXTURES, save_model
+from standin.trials import EIGHT
 
 # Two threads that wait for a busy core are many times slower than one.
 torch.set_num_threads(1)
@@ -124,7 +125,8 @@ def random_adapter() -> Callable[..., Adapter]:
     def make(base: BaseModel, rank: int = 4, alpha: int = 8, seed: int = 1, top: float = 1.0) -> Adapter:
         groups = lora.upper(base.body.groups, top, base.body.layers)
         adapter = lora.empty(groups, rank, alpha, base.device)
-        adapter.flat.normal_(0.0, 0.2, generator=torch.Generator().manual_seed(seed))
+        drawn = torch.empty(len(adapter.flat)).normal_(0.0, 0.2, generator=torch.Generator().manual_seed(seed))
+        adapter.flat.copy_(drawn)
         return adapter
 
     return make
@@ -151,6 +153,14 @@ def begin_training(
         return begin(base, task, adapter)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def eight(
+    begin_training: Callable[..., Training], random_adapter: Callable[..., Adapter]
+) -> Callable[[BaseModel], dict[str, Training]]:
+    """Eight trainings that differ in everything."""
+    return lambda base: {name: one.begin(base, begin_training, random_adapter) for name, one in EIGHT.items()}
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,6 +26,7 @@ from fewtune.errors import DataError
 from fewtune.schedule.rates import learning_rate
 from fewtune.types import Example, Plan, Source
 from standin.tiny_models import CONTEXT
+from standin.trials import distance
 
 Begin = Callable[..., Training]
 Finish = Callable[..., list[Event]]
@@ -33,59 +34,13 @@ Finish = Callable[..., list[Event]]
 PLAN = Plan(learning_rate=1e-2, epochs=3, batch_size=2, rank=4, warmup_steps=2)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    plan: Plan
-    seed: int
-    parent: bool = False
-    preferences: bool = False
-    more: dict[str, Any] = field(default_factory=dict[str, Any])
-
-    def begin(self, base: BaseModel, begin_training: Begin, random_adapter: Callable[..., Adapter]) -> Training:
-        adapter = random_adapter(base, rank=self.plan.rank, alpha=self.plan.alpha) if self.parent else None
-        return begin_training(base, self.plan, seed=self.seed, adapter=adapter, preferences=self.preferences)
-
-
-def plan(**values: Any) -> Plan:
-    """A plan whose training has at least twenty steps."""
-    made = Plan(**{"epochs": 1, "warmup_steps": 2, **values})
-    steps = Task(plan=made, seed=0, train=(None,) * 5, valid=()).steps_per_epoch  # type: ignore[arg-type]
-    return replace(made, epochs=math.ceil(20 / steps))
-
-
-EIGHT = {
-    "plain": Trial(plan=plan(learning_rate=1e-2, batch_size=2, rank=4), seed=0),
-    "prompts too": Trial(
-        plan=plan(learning_rate=3e-3, batch_size=3, rank=8, alpha=4, prompt_loss_weight=0.1, weight_decay=0.1), seed=1
-    ),
-    "accumulating": Trial(plan=plan(learning_rate=2e-2, batch_size=2, gradient_accumulation=2, rank=4), seed=2),
-    "clipped, cooling down": Trial(plan=plan(learning_rate=2e-2, batch_size=5, rank=4, clip=0.1, cooldown=0.5), seed=3),
-    "upper half": Trial(plan=plan(learning_rate=1e-2, batch_size=1, rank=4, adapt_top=0.5), seed=4),
-    "preferences": Trial(plan=plan(learning_rate=1e-2, batch_size=2, rank=4), seed=5, preferences=True),
-    "from an adapter": Trial(plan=plan(learning_rate=1e-3, batch_size=4, rank=4, alpha=8), seed=6, parent=True),
-    "averaging": Trial(
-        plan=plan(learning_rate=1e-2, batch_size=3, rank=2, warmup_steps=0, averaged_checkpoints=3), seed=7
-    ),
-}
-
-
 def content(training: Training) -> tuple[bytes, ...]:
     tensors = (training.adapter.flat, training.first_moment, training.second_moment, training.result.flat)
     return tuple(tensor.numpy().tobytes() for tensor in tensors)
 
 
-def distance(one: Training, other: Training) -> float:
-    """Of the adapters, as a share of how long they are."""
-    return float((one.adapter.flat - other.adapter.flat).norm() / other.adapter.flat.norm())
-
-
 def told_of(name: str, events: list[Event]) -> list[Progress]:
     return [event for event in events if isinstance(event, Progress) and event.name == name]
-
-
-@pytest.fixture
-def eight(begin_training: Begin, random_adapter: Callable[..., Adapter]) -> Callable[[BaseModel], dict[str, Training]]:
-    return lambda base: {name: one.begin(base, begin_training, random_adapter) for name, one in EIGHT.items()}
 
 
 class TestTogether:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from fewtune.engine.devices import moved
+
 
 class Attention(Protocol):
     def __call__(
@@ -38,19 +40,17 @@ class PackedAttention:
         return torch.cat([_causal(*part, scale, window) for part in zip(queries, keys, values, strict=True)])
 
     def _on_cuda(self, query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int | None) -> Tensor:
-        """One kernel for all examples, whatever their lengths."""
-        from torch.nn.attention.varlen import varlen_attn
+        """One kernel for all examples, whatever their lengths, which itself knows of shared keys.
 
+        `varlen_attn` of torch.nn.attention does no more, but in Python: its bookkeeping takes longer than the kernel.
+        """
         if self._bounds is None:
-            # Moved once: moved in every block, it would make the host wait for the device each time.
-            self._bounds = torch.tensor([0, *self._lengths]).cumsum(0).to(query.device, torch.int32)
-        bounds, longest = self._bounds, max(self._lengths)
-        repeats = query.shape[1] // key.shape[1]
-        key, value = key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1)
-        sight = (-1 if window is None else window - 1, 0)
-        return varlen_attn(  # type: ignore[no-any-return]
-            query, key, value, bounds, bounds, longest, longest, scale=scale, window_size=sight
-        )
+            self._bounds = moved(torch.tensor([0, *self._lengths]).cumsum(0, dtype=torch.int32), query.device)
+        bounds, longest = (self._bounds,) * 2, (max(self._lengths),) * 2
+        sight: dict[str, int] = {} if window is None else {"window_size_left": window - 1, "window_size_right": 0}
+        forward = torch.ops.aten._flash_attention_forward
+        mixed = forward(query, key, value, *bounds, *longest, 0.0, window is None, False, scale=scale, **sight)[0]
+        return mixed  # type: ignore[no-any-return]
 
 
 def _causal(query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int | None) -> Tensor:

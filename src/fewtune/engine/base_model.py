@@ -36,6 +36,11 @@ class BaseModel:
     def parameters(self) -> int:
         return self.body.parameters
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the base and its activations; adapters are fp32."""
+        return self.body.head.dtype
+
     def logits(self, hidden: Tensor) -> Tensor:
         """Hidden states (..., D) to fp32 logits (..., V)."""
         return linear(hidden, self.body.head, self.body.head_bias).float()

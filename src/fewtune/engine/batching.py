@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fewtune.data.encode import Encoded
+from fewtune.engine.devices import moved
 
 TOKENS_AT_ONCE = 2048
 """Tokens of one pass when nothing is trained; enough rows to keep the matrix units busy."""
@@ -31,7 +32,7 @@ class Pack:
     targets: Tensor
     """(P,) the token to be predicted."""
     answers: Tensor
-    """(P,) bool: the target belongs to the answer or its stop, not to the prompt."""
+    """(P,) bool: the target belongs to the answer or its stop, not to the prompt; always on the CPU."""
     counts: tuple[int, ...]
     """Targets of each example, in order; they sum to P."""
 
@@ -48,11 +49,11 @@ def pack(examples: Sequence[Encoded], device: torch.device, *, prompts: bool = F
     return Pack(
         rows=tuple(example.row for example in examples),
         lengths=tuple(lengths),
-        ids=row.to(device),
-        positions=torch.cat([torch.arange(n) for n in lengths]).to(device),
-        sources=(targets - 1).to(device),
-        targets=row[targets].to(device),
-        answers=torch.cat(inside).to(device),
+        ids=moved(row, device),
+        positions=moved(torch.cat([torch.arange(n) for n in lengths]), device),
+        sources=moved(targets - 1, device),
+        targets=moved(row[targets], device),
+        answers=torch.cat(inside),
         counts=tuple(n - f for n, f in zip(lengths, firsts, strict=True)),
     )
 

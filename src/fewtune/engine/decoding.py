@@ -22,7 +22,7 @@ class Decoder:
         self._base = base
         self._cache = Cache()
         self._adapters: list[Adapter | None] = []
-        self._routes = _Routes()
+        self._routes = _Routes(base.dtype)
 
     def join(self, adapter: Adapter | None) -> None:
         """Begin an answer, in the row after the last."""
@@ -54,7 +54,8 @@ class Decoder:
 class _Routes:
     """Keeps adapters side by side, which is expensive to arrange, for as long as the same ones are used."""
 
-    def __init__(self) -> None:
+    def __init__(self, dtype: torch.dtype) -> None:
+        self._dtype = dtype
         self._slots: dict[int, int] = {}
         """By the adapter's identity."""
         self._adapters: list[Adapter | None] = []
@@ -67,7 +68,7 @@ class _Routes:
         if distinct.keys() != self._slots.keys():
             self._adapters = list(distinct.values())
             self._slots = {identity: slot for slot, identity in enumerate(distinct)}
-            self._routing = _joined(route(self._adapters, [1] * len(distinct)))
+            self._routing = _joined(route(self._adapters, [1] * len(distinct), self._dtype))
         if self._routing is None or not isinstance(self._routing.scale, Tensor):
             return self._routing
         slots = [self._slots[id(a)] for a, count in zip(adapters, counts, strict=True) for _ in range(count)]
@@ -76,15 +77,9 @@ class _Routes:
 
 
 def _joined(routing: Routing | None) -> Routing | None:
-    """The sites of a group as one, the B's of an adapter along a diagonal: fewer, larger products are faster here."""
+    """The sites of a group as one, its B's along a diagonal: fewer, larger products are faster here."""
     if routing is None:
         return None
     return replace(
-        routing, matrices={group: (a, _diagonal(routing.rank, *bs)) for group, (a, *bs) in routing.matrices.items()}
+        routing, matrices={group: (a, torch.block_diag(*bs)) for group, (a, *bs) in routing.matrices.items()}
     )
-
-
-def _diagonal(rank: int, *bs: Tensor) -> Tensor:
-    """(K * sites * rank, outputs) of B's of the sites, each (K * rank, its outputs)."""
-    of_adapters = zip(*(b.split(rank) for b in bs), strict=True)
-    return torch.cat([torch.block_diag(*of_one) for of_one in of_adapters])

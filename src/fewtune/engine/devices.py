@@ -8,6 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 from fewtune.errors import UsageError
 
@@ -24,6 +25,14 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU's on the device; on CUDA without waiting for what that was asked for before.
+
+    The driver has copied pageable memory aside when it returns, so the tensor may be forgotten at once.
+    """
+    return tensor.to(device, non_blocking=device.type == "cuda")
 
 
 def use_one_core() -> None:

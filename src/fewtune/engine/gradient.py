@@ -17,9 +17,10 @@ from fewtune.engine import losses
 from fewtune.engine.attention import PackedAttention
 from fewtune.engine.base_model import BaseModel
 from fewtune.engine.batching import Pack, pack
+from fewtune.engine.devices import moved
 from fewtune.engine.head import target_losses
 from fewtune.engine.lora import Adapter
-from fewtune.engine.routing import Routing, routing_of
+from fewtune.engine.routing import Routing, joined, routing_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,18 +75,13 @@ def gradient(base: BaseModel, adapters: Adapters, shares: Sequence[Share]) -> tu
     examples = [example for share in shares for example in share.examples]
     packed = pack(examples, base.device, prompts=any(share.prompt_loss_weight for share in shares))
     like = laid_out(base, adapters.rank, adapters.first, weights[0])
-    routing = _trainable(routing_of(weights, like, _scale(adapters, shares, base.device)))
+    routing = _trainable(routing_of(weights, like, _scale(adapters, shares, base.device), base.dtype))
     values, greedy = _values(base, packed, examples, routing, adapters.first)
-    objectives: list[Tensor] = []
-    outcomes: list[Outcome] = []
-    for share, own in zip(shares, _slices(shares, packed), strict=True):
-        objectives.append(_objective(share, values[own], packed.answers[own]))
-        outcomes.append(_outcome(share, objectives[-1], values[own], greedy[own], packed.answers[own]))
     leaves = [matrix for matrices in routing.matrices.values() for matrix in matrices]
-    found = torch.autograd.grad(torch.stack(objectives).sum(), leaves)
-    joined = torch.cat([part.reshape(len(weights), -1) for part in found], dim=1)
+    found = joined(torch.autograd.grad(_sum(shares, packed, values), leaves), like.groups, len(weights)).float()
+    outcomes = _outcomes(shares, packed, values.detach().cpu(), greedy.cpu())
     seconds = (time.perf_counter() - started) / len(shares)
-    given = joined.numpy() if isinstance(adapters.weights, np.ndarray) else joined
+    given = found.numpy() if isinstance(adapters.weights, np.ndarray) else found
     return given, [replace(outcome, seconds=seconds) for outcome in outcomes]
 
 
@@ -129,7 +125,7 @@ def _scale(adapters: Adapters, shares: Sequence[Share], device: torch.device) ->
     slots = torch.tensor([share.slot for share in shares]).repeat_interleave(tokens)
     scale = torch.zeros(len(slots), len(adapters.scales))
     scale[torch.arange(len(slots)), slots] = torch.tensor(adapters.scales)[slots]
-    return scale.to(device)
+    return moved(scale, device)
 
 
 def _trainable(routing: Routing) -> Routing:
@@ -141,20 +137,38 @@ def _trainable(routing: Routing) -> Routing:
     return replace(routing, matrices=leaves)
 
 
+def _sum(shares: Sequence[Share], packed: Pack, values: Tensor) -> Tensor:
+    """All objectives; those that learn texts together, since a GPU computes their sums faster than it is asked to."""
+    weights = torch.zeros(len(values))
+    preferences: list[Tensor] = []
+    for share, own in zip(shares, _slices(shares, packed), strict=True):
+        if share.reference is None:
+            weights[own] = losses.weights(packed.answers[own], share.prompt_loss_weight) / share.total
+        else:
+            preferences.append(_objective(share, values[own], packed.answers[own]))
+    return sum(preferences, (values * moved(weights, values.device)).sum())
+
+
 def _objective(share: Share, values: Tensor, answers: Tensor) -> Tensor:
     if share.reference is None:
-        return losses.supervised(values, answers, share.prompt_loss_weight) / share.total
+        return (values * losses.weights(answers, share.prompt_loss_weight)).sum() / share.total
     lengths = [example.trained_tokens for example in share.examples]
     likelihoods = torch.stack([-part.sum() for part in values[answers].split(lengths)]).view(-1, 2)
     reference = torch.tensor(share.reference).to(values)
     return losses.preference(likelihoods, reference, share.beta) / share.total
 
 
-def _outcome(share: Share, objective: Tensor, values: Tensor, greedy: Tensor, answers: Tensor) -> Outcome:
+def _outcomes(shares: Sequence[Share], packed: Pack, values: Tensor, greedy: Tensor) -> list[Outcome]:
+    """From losses on the CPU, where they came in one piece: the host waits for the device once in a pass."""
+    slices = zip(shares, _slices(shares, packed), strict=True)
+    return [_outcome(share, values[own], greedy[own], packed.answers[own]) for share, own in slices]
+
+
+def _outcome(share: Share, values: Tensor, greedy: Tensor, answers: Tensor) -> Outcome:
     return Outcome(
         slot=share.slot,
-        objective=float(objective.detach()),
-        answer_loss=float(values.detach()[answers].sum()),
+        objective=float(_objective(share, values, answers)),
+        answer_loss=float(values[answers].sum()),
         greedy=int(greedy[answers].sum()),
         tokens=int(answers.sum()),
         seconds=0.0,

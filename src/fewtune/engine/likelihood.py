@@ -63,10 +63,12 @@ def passes(base: BaseModel, items: Sequence[Item]) -> Iterator[list[Item]]:
 def measure_pass(base: BaseModel, items: Sequence[Item]) -> list[Likelihood]:
     """The likelihoods of one pass's answers."""
     packed = pack([example for example, _ in items], base.device)
-    routing = route([adapter for _, adapter in items], packed.lengths)
+    routing = route([adapter for _, adapter in items], packed.lengths, base.dtype)
     attention = PackedAttention(packed.lengths)
     hidden = base.body.states(packed.ids, packed.positions, attention, routing, select=packed.sources)
     losses, greedy = target_losses(hidden, base.body.head, base.body.head_bias, packed.targets)
+    # In one piece, or the host would wait for the device at every row.
+    losses, greedy = losses.cpu(), greedy.cpu()
     parts = zip(packed.rows, losses.split(packed.counts), greedy.split(packed.counts), strict=True)
     return [
         Likelihood(row=row, log_likelihoods=tuple((-loss).tolist()), greedy=tuple(most_likely.tolist()))

@@ -16,9 +16,9 @@ def weight(batch: Sequence[Encoded], prompt_loss_weight: float) -> float:
     return sum(e.trained_tokens + prompt_loss_weight * (e.prompt_length - 1) for e in batch)
 
 
-def supervised(losses: Tensor, answers: Tensor, prompt_loss_weight: float) -> Tensor:
-    """Weighted sum of the losses (P,) of one trial's targets; divided by `weight`, it is the batch's mean."""
-    return (losses * torch.where(answers, 1.0, prompt_loss_weight)).sum()
+def weights(answers: Tensor, prompt_loss_weight: float) -> Tensor:
+    """(P,) of one trial's targets; they sum to `weight`."""
+    return torch.where(answers, 1.0, prompt_loss_weight)
 
 
 def preference(log_likelihoods: Tensor, reference: Tensor, beta: float) -> Tensor:

@@ -18,7 +18,7 @@ from torch.nn import functional
 def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     """x / sqrt(mean(x^2) + epsilon) * weight over the last axis (Zhang and Sennrich, 2019), in fp32."""
     if x.device.type != "cpu":
-        return functional.rms_norm(x.float(), x.shape[-1:], weight.float(), epsilon).to(x.dtype)
+        return functional.rms_norm(x, x.shape[-1:], weight, epsilon)
     if torch.is_grad_enabled():
         return _RmsNorm.apply(x, weight, epsilon)  # type: ignore[no-any-return]
     return _normalised(x, epsilon)[0].mul_(weight)
@@ -83,7 +83,8 @@ class _Rotate(Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         cosines, sines = ctx.saved_tensors
-        return _rotated(gradients[0], cosines, -sines), None, None
+        x = gradients[0]
+        return (x * cosines).addcmul_(x.roll(x.shape[-1] // 2, -1), sines, value=-1), None, None
 
 
 class _RmsNorm(Function):

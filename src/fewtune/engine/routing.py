@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn.functional import linear
 
+from fewtune.engine.devices import moved
 from fewtune.engine.lora import Adapter, Group, split
 
 
@@ -23,13 +24,15 @@ class Routing:
     """
 
     matrices: Mapping[str, tuple[Tensor, ...]]
-    """Group name to its A (K * sites * rank, inputs) and its sites' B^T (K * rank, outputs)."""
+    """Group name to its A (sites * K * rank, inputs) and its sites' B^T (K * rank, outputs)."""
     rank: int
     scale: float | Tensor
     """alpha / rank, or (T, K)."""
 
 
-def route(adapters: Sequence[Adapter | None], lengths: Sequence[int]) -> Routing | None:
+def route(
+    adapters: Sequence[Adapter | None], lengths: Sequence[int], dtype: torch.dtype | None = None
+) -> Routing | None:
     """Send the tokens of each of several rows, of the given lengths, through its own adapter; None is the bare base.
 
     Adapters of lower rank, or of fewer layers, are filled up with zeros, which changes nothing.
@@ -39,7 +42,7 @@ def route(adapters: Sequence[Adapter | None], lengths: Sequence[int]) -> Routing
         return None
     first = distinct[0]
     if len(distinct) == 1 and None not in adapters:
-        return routing_of(first.flat[None], first, first.scale)
+        return routing_of(first.flat[None], first, first.scale, dtype)
     like = max(distinct, key=lambda adapter: len(adapter.groups))
     rank = max(adapter.rank for adapter in distinct)
     flat = torch.stack([_widened(adapter, like.groups, rank) for adapter in distinct])
@@ -48,18 +51,49 @@ def route(adapters: Sequence[Adapter | None], lengths: Sequence[int]) -> Routing
     for row, adapter in enumerate(adapters):
         if adapter:
             scale[row, slot_of[id(adapter)]] = adapter.scale
-    per_token = scale.repeat_interleave(torch.tensor(lengths), dim=0).to(flat.device)
-    return routing_of(flat, Adapter(groups=like.groups, rank=rank, alpha=rank, flat=flat[0]), per_token)
+    per_token = moved(scale.repeat_interleave(torch.tensor(lengths), dim=0), flat.device)
+    return routing_of(flat, Adapter(groups=like.groups, rank=rank, alpha=rank, flat=flat[0]), per_token, dtype)
 
 
-def routing_of(flat: Tensor, like: Adapter, scale: float | Tensor) -> Routing:
-    """Route through stacked adapters (K, N) that are all laid out like the given one."""
-    parts = split(flat, like.groups, like.rank)
-    matrices = {
-        group.name: tuple(view.reshape(-1, view.shape[-1]) for view in views)
-        for group, views in zip(like.groups, parts, strict=True)
-    }
+def routing_of(flat: Tensor, like: Adapter, scale: float | Tensor, dtype: torch.dtype | None = None) -> Routing:
+    """Route through stacked adapters (K, N) that are all laid out like the given one.
+
+    With a dtype the matrices are converted once, not whenever they are used.
+    """
+    parts = split(flat.to(dtype or flat.dtype), like.groups, like.rank)
+    if len(flat) == 1:
+        found = [tuple(view[0] for view in views) for views in parts]
+    else:
+        found = _adapters_together(parts, like.groups)
+    matrices = {group.name: of_group for group, of_group in zip(like.groups, found, strict=True)}
     return Routing(matrices=matrices, rank=like.rank, scale=scale)
+
+
+def _adapters_together(parts: Sequence[tuple[Tensor, ...]], groups: Sequence[Group]) -> list[tuple[Tensor, ...]]:
+    """A's (K, sites * rank, inputs) to (sites * K * rank, inputs), B^T's (K, rank, outputs) to (K * rank, outputs).
+
+    What is alike in all blocks is copied at once: a GPU copies faster than it is asked to.
+    """
+    alike: dict[tuple[int, torch.Size], list[Tensor]] = {}
+    for group, (a, *bs) in zip(groups, parts, strict=True):
+        for sites, part in ((len(group.sites), a), *((1, b) for b in bs)):
+            by_site = part.view(len(part), sites, -1).transpose(0, 1)
+            alike.setdefault((sites, part.shape), []).append(by_site)
+    copies = {key: iter(torch.cat(those).view(len(those), -1, key[1][-1]).unbind()) for key, those in alike.items()}
+    return [
+        (next(copies[len(group.sites), a.shape]), *(next(copies[1, b.shape]) for b in bs))
+        for group, (a, *bs) in zip(groups, parts, strict=True)
+    ]
+
+
+def joined(matrices: Sequence[Tensor], groups: Sequence[Group], count: int) -> Tensor:
+    """Gradients of a routing's matrices, in their order, as stacked adapters (K, N) have them."""
+    parts: list[Tensor] = []
+    rest = iter(matrices)
+    for group in groups:
+        parts += next(rest).reshape(len(group.sites), count, -1).unbind()
+        parts += [next(rest).reshape(count, -1) for _ in group.sites]
+    return torch.cat(parts, dim=1)
 
 
 def _widened(adapter: Adapter, groups: Sequence[Group], rank: int) -> Tensor:
@@ -87,7 +121,7 @@ def adapted_linear(x: Tensor, weight: Tensor, bias: Tensor | None, group: str, r
     """
     if routing is None or group not in routing.matrices:
         return linear(x, weight, bias)
-    matrices = routing.matrices[group]
+    matrices = tuple(matrix.to(x.dtype) for matrix in routing.matrices[group])
     if torch.is_grad_enabled():
         return _AdaptedLinear.apply(x, weight, bias, routing.rank, routing.scale, *matrices)  # type: ignore[no-any-return]
     return _forward(x, weight, bias, routing.rank, routing.scale, matrices)[0]
@@ -98,7 +132,7 @@ def low_rank(x: Tensor, group: str, routing: Routing | None) -> Tensor | None:
     if routing is None or group not in routing.matrices:
         return None
     a, b = routing.matrices[group]
-    return (_scaled(x.to(a.dtype) @ a.T, routing.scale) @ b).to(x.dtype)
+    return (_scaled(x.to(a.dtype) @ a.T, routing.rank, routing.scale) @ b).to(x.dtype)
 
 
 class _AdaptedLinear(Function):
@@ -115,36 +149,32 @@ class _AdaptedLinear(Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, h, *matrices = ctx.saved_tensors
-        a, *bs = (matrix.to(x.dtype) for matrix in matrices)
+        x, weight, h, a, *bs = ctx.saved_tensors
         (dy,) = gradients
         dh = torch.empty_like(h)
         db: list[Tensor] = []
-        for dy_i, h_i, dh_i, b in zip(
-            _columns(dy, bs), _sites(h, bs, ctx.rank), _sites(dh, bs, ctx.rank), bs, strict=True
-        ):
-            dh_i.copy_((dy_i @ b.T).view_as(dh_i))
-            db.append(h_i.reshape(len(h), -1).T @ dy_i)
-        dh = _scaled(dh, ctx.scale)
+        for dy_i, h_i, dh_i, b in zip(_columns(dy, bs), _sites(h, bs), _sites(dh, bs), bs, strict=True):
+            torch.mm(dy_i, b.T, out=dh_i)
+            db.append(h_i.T @ dy_i)
+        dh = _scaled(dh, ctx.rank, ctx.scale)
         dx = None
         if ctx.needs_input_grad[0]:
             dx = dy @ weight
             dx.addmm_(dh, a)
-        da = dh.T @ x
-        return dx, None, None, None, None, *(g.to(m.dtype) for g, m in zip((da, *db), matrices, strict=True))
+        return dx, None, None, None, None, dh.T @ x, *db
 
 
 def _forward(
     x: Tensor, weight: Tensor, bias: Tensor | None, rank: int, scale: float | Tensor, matrices: tuple[Tensor, ...]
 ) -> tuple[Tensor, Tensor]:
-    """y (T, outputs) and the scaled A x (T, K * sites * rank)."""
-    a, *bs = (matrix.to(x.dtype) for matrix in matrices)
+    """y (T, outputs) and the scaled A x (T, sites * K * rank)."""
+    a, *bs = matrices
     y = linear(x, weight, bias)
-    h = _scaled(x @ a.T, scale)
+    h = _scaled(x @ a.T, rank, scale)
     if len(bs) == 1:
         return y.addmm_(h, bs[0]), h
-    for y_i, h_i, b in zip(_columns(y, bs), _sites(h, bs, rank), bs, strict=True):
-        y_i.addmm_(h_i.reshape(len(h), -1), b)
+    for y_i, h_i, b in zip(_columns(y, bs), _sites(h, bs), bs, strict=True):
+        y_i.addmm_(h_i, b)
     return y, h
 
 
@@ -153,14 +183,17 @@ def _columns(y: Tensor, bs: Sequence[Tensor]) -> Sequence[Tensor]:
     return y.split([b.shape[1] for b in bs], dim=1)
 
 
-def _sites(h: Tensor, bs: Sequence[Tensor], rank: int) -> Sequence[Tensor]:
-    """Each site's columns (T, K, rank) of h, as views."""
-    return h.view(len(h), -1, len(bs), rank).unbind(dim=2)
+def _sites(h: Tensor, bs: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Each site's columns (T, K * rank) of h, as views."""
+    return h.chunk(len(bs), dim=1)
 
 
-def _scaled(h: Tensor, scale: float | Tensor) -> Tensor:
-    """h times the scale of each token and adapter, in place; zero where the token is not the adapter's."""
+def _scaled(h: Tensor, rank: int, scale: float | Tensor) -> Tensor:
+    """h times the scale of each token and adapter, in place; zero where the token is not the adapter's.
+
+    The scale stays fp32: alpha / rank, rounded to bf16, would not be that of the adapter alone.
+    """
     if isinstance(scale, Tensor):
-        by_adapter = h.view(*scale.shape, -1)
-        return by_adapter.mul_(scale[:, :, None].to(h.dtype)).view_as(h)
+        by_adapter = h.view(len(h), -1, scale.shape[1], rank)
+        return by_adapter.mul_(scale[:, None, :, None]).view_as(h)
     return h.mul_(scale)

@@ -126,10 +126,20 @@ def side_by_side(trainings: Sequence[Training]) -> tuple[Tensor, Tensor, Tensor]
     if len(trainings) == 1:
         (only,) = trainings
         return only.adapter.flat[None], only.first_moment[None], only.second_moment[None]
-    weights = torch.stack([training.adapter.flat for training in trainings])
-    first = torch.stack([training.first_moment for training in trainings])
-    second = torch.stack([training.second_moment for training in trainings])
+    weights = _stacked([training.adapter.flat for training in trainings])
+    first = _stacked([training.first_moment for training in trainings])
+    second = _stacked([training.second_moment for training in trainings])
     for slot, training in enumerate(trainings):
         training.adapter = replace(training.adapter, flat=weights[slot])
         training.first_moment, training.second_moment = first[slot], second[slot]
     return weights, first, second
+
+
+def _stacked(vectors: Sequence[Tensor]) -> Tensor:
+    """Vectors (N,) as (K, N): where they lie in memory, if that is one after the other, as after a common step."""
+    first, size = vectors[0], len(vectors[0])
+    begin, memory = first.storage_offset(), first.untyped_storage().data_ptr()
+    places = [(vector.untyped_storage().data_ptr(), vector.storage_offset()) for vector in vectors]
+    if places == [(memory, begin + slot * size) for slot in range(len(vectors))]:
+        return first.as_strided((len(vectors), size), (size, 1))
+    return torch.stack(list(vectors))

@@ -232,9 +232,15 @@ def _check_logits(model: Any, body: TransformersBody, folder: Path) -> None:
         raise
     except Exception as error:  # A kind that is built in another way fails in a way of its own.
         raise _refused(model, f"{type(error).__name__} in transformers", folder) from error
-    # bf16 keeps two to three digits.
-    if not torch.allclose(ours.float(), whole.float(), rtol=1e-2, atol=1e-2):
+    if not _equal(ours.float(), whole.float(), exact=ours.dtype == torch.float32):
         raise _refused(model, "they scale their logits, or mix tokens elsewhere than in attention", folder)
+
+
+def _equal(ours: Tensor, whole: Tensor, exact: bool) -> bool:
+    """In bf16 a logit near zero may be off by more than its own size: there the whole is judged."""
+    if exact:
+        return torch.allclose(ours, whole, rtol=1e-2, atol=1e-2)
+    return bool((ours - whole).norm() < 0.03 * whole.norm())
 
 
 def _refused(model: Any, reason: str, folder: Path) -> BaseModelError:
