@@ -21,7 +21,7 @@ from fewtune.engine.base_model import load
 from fewtune.engine.sampler import Continuation, Prompt, generate
 from pretraining.corpus import HELD_OUT_LINES
 from pretraining.export import open_model
-from pretraining.measure import bits_per_byte
+from pretraining.measure import bits_per_byte, measures
 from pretraining.model import CONTEXT
 from pretraining.tokenizer import VOCABULARY_SIZE
 from pretraining.tokenizer import load as load_tokenizer
@@ -34,9 +34,9 @@ SAMPLE_SEED = 1
 def card(corpus: Path, work: Path, base: Path, records: Path) -> str:
     """The card's text. Raises FileNotFoundError where a record is missing."""
     model, mark = open_model(work)
-    recipe, tokenizer = recipe_of(work), load_tokenizer(work)
+    recipe = recipe_of(work)
     log = [json.loads(line) for line in (records / "log.jsonl").read_text().splitlines()]
-    measured = [(book, bits_per_byte(model, tokenizer, book)) for book in held_out(corpus)]
+    measured = [(book, bits_per_byte(model, book)) for book in measures(held_out(corpus), load_tokenizer(work))]
     tokens = mark.step * recipe.tokens_per_step
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
     template = environment.from_string(Path(__file__).with_name("card.md.j2").read_text())

@@ -51,7 +51,7 @@ def resume(work: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer]
         prefix = f"optimizer.{number}."
         state = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
         optimizer.state[parameter] = {
-            key: value.reshape(()) if key == "step" else value.to(parameter.device) for key, value in state.items()
+            key: (value.reshape(()) if key == "step" else value).to(parameter.device) for key, value in state.items()
         }
     return Mark(step=int(metadata["step"]), seconds=float(metadata["seconds"]))
 

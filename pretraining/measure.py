@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from tokenizers import Tokenizer
@@ -16,20 +18,38 @@ from pretraining.model import CONTEXT
 _ROWS = {"cuda": 64, "cpu": 4}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """A held-out book, ready to be read."""
+
+    title: str
+    author: str
+    ids: Tensor
+    size: int
+    """Bytes of its text as UTF-8."""
+
+
+def measures(books: Sequence[Book], tokenizer: Tokenizer) -> list[Measure]:
+    encodings = tokenizer.encode_batch([book.text for book in books])
+    return [
+        Measure(title=book.title, author=book.author, ids=torch.tensor(one.ids), size=len(book.text.encode("utf-8")))
+        for book, one in zip(books, encodings, strict=True)
+    ]
+
+
 @torch.inference_mode()
-def bits_per_byte(model: nn.Module, tokenizer: Tokenizer, book: Book) -> float:
+def bits_per_byte(model: nn.Module, book: Measure) -> float:
     """Mean negative log2-likelihood of a byte of the text, read in windows that overlap by half a context.
 
     Each token is scored once, with at least half a context before it except at the very start.
     """
     device = next(model.parameters()).device
-    ids = torch.tensor(tokenizer.encode(book.text).ids)
-    half = CONTEXT // 2
-    missing = -(len(ids) - CONTEXT) % half if len(ids) > CONTEXT else CONTEXT - len(ids)
-    padded = functional.pad(ids, (0, missing), value=-1)
+    half, length = CONTEXT // 2, len(book.ids)
+    missing = -(length - CONTEXT) % half if length > CONTEXT else CONTEXT - length
+    padded = functional.pad(book.ids, (0, missing), value=-1)
     rows = padded.unfold(0, CONTEXT, half).split(_ROWS[device.type])
     nats = [_nats(model, part.to(device), is_first=number == 0) for number, part in enumerate(rows)]
-    return math.fsum(nats) / math.log(2) / len(book.text.encode("utf-8"))
+    return math.fsum(nats) / math.log(2) / book.size
 
 
 def _nats(model: nn.Module, rows: Tensor, *, is_first: bool) -> float:

@@ -23,7 +23,7 @@ from torch.nn import functional
 from pretraining import checkpoint
 from pretraining.checkpoint import Mark
 from pretraining.corpus import Book, is_held_out, read_books
-from pretraining.measure import bits_per_byte, matrix_rate
+from pretraining.measure import Measure, bits_per_byte, matrix_rate, measures
 from pretraining.model import CONTEXT, Llama, Shape
 from pretraining.optimizer import optimizers
 from pretraining.tokenizer import load
@@ -44,7 +44,7 @@ class Recipe:
     """Share of the steps, at the end, that read exercises among the prose."""
     exercise_mix: float = 0.5
     """Share of the rows that are exercises there."""
-    shape: Shape = field(default_factory=lambda: Shape(hidden=320, layers=6, key_heads=1, inner=896))
+    shape: Shape = field(default_factory=lambda: Shape(hidden=384, layers=4, key_heads=2, inner=1024))
     seed: int = 0
 
     @property
@@ -115,7 +115,7 @@ def train(
     model = Llama(recipe.shape).to(device)
     made = optimizers(model)
     mark = checkpoint.resume(work, model, made)
-    log = Log(work, recipe, model, mark, held_out(corpus) if measure_every else [])
+    log = Log(work, recipe, model, mark, measures(held_out(corpus), load(work)) if measure_every else [])
     loss_fn: Callable[[nn.Module, Tensor], Tensor] = torch.compile(loss_of) if compiled else loss_of
     last, saved = min(until or recipe.steps, recipe.steps), time.monotonic()
     for step in range(mark.step, last):
@@ -146,7 +146,7 @@ def held_out(corpus: Path) -> list[Book]:
 class Log:
     """Losses and rates, in `log.jsonl` and on the terminal."""
 
-    def __init__(self, work: Path, recipe: Recipe, model: Llama, begun: Mark, books: list[Book]) -> None:
+    def __init__(self, work: Path, recipe: Recipe, model: Llama, begun: Mark, books: list[Measure]) -> None:
         self._work, self._recipe, self._model, self._begun, self._books = work, recipe, model, begun, books
         self._losses: list[Tensor] = []
         self._device = next(model.parameters()).device
@@ -176,10 +176,9 @@ class Log:
     def measure(self, step: int) -> None:
         """Bits per byte of the held-out books; its time is not training's."""
         before = time.monotonic()
-        tokenizer = load(self._work)
-        found = [bits_per_byte(self._model, tokenizer, book) for book in self._books]
-        epochs = step * self._recipe.tokens_per_step
-        self._write(step=step, tokens=epochs, bits_per_byte=round(math.fsum(found) / len(found), 4))
+        found = [bits_per_byte(self._model, book) for book in self._books]
+        tokens = step * self._recipe.tokens_per_step
+        self._write(step=step, tokens=tokens, bits_per_byte=round(math.fsum(found) / len(found), 4))
         took = time.monotonic() - before
         self._clock, self._paused = self._clock + took, self._paused + took
 
@@ -201,7 +200,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--tokens-per-step", type=int, default=65536)
-    parser.add_argument("--shape", default="320,6,1,896", help="hidden,layers,key_heads,inner")
+    parser.add_argument("--shape", default="384,4,2,1024", help="hidden,layers,key_heads,inner")
     parser.add_argument("--exercise-mix", type=float, default=0.5, help="share of exercises in the last tenth")
     parser.add_argument("--until", type=int, help="stop at this step; the same command without it goes on")
     parser.add_argument("--measure-every", type=int, default=0, help="steps between looks at the held-out books")

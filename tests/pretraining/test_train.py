@@ -17,7 +17,7 @@ from fewtune.engine import base_model
 from fewtune.engine.attention import PackedAttention
 from pretraining import checkpoint, export, tokenizer
 from pretraining.corpus import is_held_out, read_books
-from pretraining.measure import bits_per_byte
+from pretraining.measure import bits_per_byte, measures
 from pretraining.model import CONTEXT, Llama, Shape
 from pretraining.optimizer import orthogonalise
 from pretraining.tokens import UNTRAINED, prepare, windows
@@ -103,7 +103,8 @@ def test_bits_per_byte_of_an_untrained_model_are_those_of_guessing(corpus: Path,
     book = next(read_books(corpus))
     for text in (book.text * 3, book.text[:500]):
         guessing = (len(opened.encode(text).ids) - 1) * math.log2(400) / len(text.encode())
-        assert bits_per_byte(model, opened, replace(book, text=text)) == pytest.approx(guessing, rel=1e-4)
+        (measure,) = measures([replace(book, text=text)], opened)
+        assert bits_per_byte(model, measure) == pytest.approx(guessing, rel=1e-4)
 
 
 def test_the_rate_warms_up_stays_and_falls_to_almost_nothing() -> None:
