@@ -28,7 +28,7 @@ _BASE = "qwen2.5-0.5b"
 _BATCH_SIZE = 2
 _REHEARSED_STEPS = 5
 _SIDE, _TIMES = 8192, 50
-_STEPS_MORE = 4
+_STEPS_MORE = 8
 """Times as many steps as TRL, which takes a multiple of our time for each."""
 _CONTENDERS: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
     {

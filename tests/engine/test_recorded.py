@@ -29,6 +29,8 @@ def recording(llama: BaseModel, monkeypatch: pytest.MonkeyPatch) -> BaseModel:
         recorded._graphs = tuple(SimpleNamespace(replay=run) for run in runs)
 
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", object)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (20, 24))
     monkeypatch.setattr(RecordedPass, "record", record)
     base = replace(llama)
     base.__dict__["recordings"] = Recordings()
@@ -84,15 +86,24 @@ class TestWhatIsKept:
         assert not ask(100).recorded
         assert ask(101).recorded
 
-    def test_a_larger_pass_takes_the_memory_of_all_smaller_ones(
-        self, recording: BaseModel, ask: Callable[..., RecordedPass]
+    def test_the_largest_pass_takes_the_memory_of_all_others_where_it_is_short(
+        self, recording: BaseModel, ask: Callable[..., RecordedPass], monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (10, 24))
         for tokens in (300, 300, 100, 100, 500):
             ask(tokens)
         assert sizes(recordings(recording)) == [128, 320]
         ask(500)
         assert sizes(recordings(recording)) == [512]
-        ask(100)
+        for tokens in (100, 300):
+            ask(tokens)
+        assert sizes(recordings(recording)) == [128, 320, 512]
+
+    def test_where_memory_abounds_a_larger_pass_is_recorded_beside_the_others(
+        self, recording: BaseModel, ask: Callable[..., RecordedPass]
+    ) -> None:
+        for tokens in (100, 100, 500, 500):
+            ask(tokens)
         assert sizes(recordings(recording)) == [128, 512]
 
     def test_other_adapters_begin_anew(self, recording: BaseModel, ask: Callable[..., RecordedPass]) -> None:
@@ -113,9 +124,8 @@ class TestWhatIsKept:
         assert not ask(100).recorded
 
     def test_where_memory_ends_recordings_are_given_up(
-        self, recording: BaseModel, ask: Callable[..., RecordedPass], monkeypatch: pytest.MonkeyPatch
+        self, recording: BaseModel, ask: Callable[..., RecordedPass]
     ) -> None:
-        monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
         ask(100), ask(100)
         kept = recordings(recording)
         assert kept.give_up()

@@ -56,7 +56,8 @@ class Recordings:
     """Those of one number of adapters and one rank; with others everything begins anew.
 
     All of them share the memory between their first and their last tensor, since one runs at a time. Memory that was
-    laid out for a smaller pass serves no larger one: when a larger one is recorded, the smaller ones are forgotten.
+    laid out for smaller passes serves no larger one. So when one is recorded that is larger than all, and memory is
+    short, the others are forgotten.
     """
 
     off: bool = False
@@ -88,7 +89,8 @@ class Recordings:
         return list(self._passes)
 
     def _record(self, wanted: RecordedPass) -> None:
-        if len(self._passes) >= _MOST or any(size.tokens < wanted.size.tokens for size in self._passes):
+        largest = max((size.tokens for size in self._passes), default=0)
+        if len(self._passes) >= _MOST or (largest < wanted.size.tokens and _memory_is_short()):
             self._passes.clear()
         if not self._passes:
             # Memory whose last recording is gone is given back, and cannot be used again under its old name.
@@ -111,6 +113,13 @@ class Recordings:
 
     def _forget(self) -> None:
         self._common, self._passes, self._seen = None, {}, set()
+
+
+def _memory_is_short() -> bool:
+    """Whether less than half of the device's memory is free for others."""
+    torch.cuda.empty_cache()
+    free, total = torch.cuda.mem_get_info()
+    return free < total / 2
 
 
 class _Common:
