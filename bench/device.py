@@ -31,6 +31,11 @@ def peak_bytes() -> int:
     return torch.cuda.max_memory_allocated() if CUDA else 0
 
 
+def held_bytes() -> int:
+    """The most of it that was not free for others, which recorded passes hold between replays too."""
+    return torch.cuda.max_memory_reserved() if CUDA else 0
+
+
 def _cpu_seconds() -> float:
     """Of this process and its living children."""
     times = [child.cpu_times() for child in psutil.Process().children(recursive=True)]

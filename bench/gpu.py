@@ -26,7 +26,10 @@ from bench.training import TOGETHER, TRL
 TRIALS = 16
 _BASE = "qwen2.5-0.5b"
 _BATCH_SIZE = 2
+_REHEARSED_STEPS = 5
 _SIDE, _TIMES = 8192, 50
+_STEPS_MORE = 8
+"""Times as many steps as TRL, which takes a multiple of our time for each."""
 _CONTENDERS: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
     {
         f"{TRIALS} trials together": (TOGETHER, {"trials": TRIALS}),
@@ -47,13 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("Nothing was measured: torch finds no CUDA device here.")
         return
     data = str(options.data.resolve())
+    asked = {name: function for name, (function, _) in _CONTENDERS.items() if name in options.contenders}
     with ExitStack() as children:
         matrix = children.enter_context(Standing("bench.gpu:matrix_rate"))
-        standing = {name: children.enter_context(Standing(function)) for name, (function, _) in _CONTENDERS.items()}
+        standing = {name: children.enter_context(Standing(function)) for name, function in asked.items()}
         one = Job(base=bases.base(_BASE), data=data, batch_size=_BATCH_SIZE, steps=options.steps)
         contenders = _rehearsed({name: partial(_run, name, child, one) for name, child in standing.items()})
         turns = Turns(matrix_rate=lambda: matrix.measure({})["rate"])
-        measured = turns.measure(contenders, options.repeats)
+        measured = _measured(turns, contenders, options.repeats, options.trl_repeats)
     _show(device, one, turns, measured)
     if options.profile:
         _say("profiling")
@@ -72,7 +76,11 @@ def _show(device: str, one: Job, turns: Turns, measured: Mapping[str, Sequence[M
     for name, found in measured.items():
         if "forecast_bytes" in found[0]:
             peak, told = (max(one[key] for one in found) / 2**30 for key in ("peak_device_bytes", "forecast_bytes"))
-            print(f"Memory of {name}: {peak:.2f} GiB at the peak, {told:.2f} GiB forecast.")
+            held, first = max(one["held_device_bytes"] for one in found) / 2**30, found[0]["warm_up_seconds"]
+            print(
+                f"Memory of {name}: {peak:.2f} GiB at the peak, {held:.2f} GiB held, {told:.2f} GiB forecast. "
+                f"The steps that record: {first:.1f} s."
+            )
     report.write("gpu", {"device": device, "matrix_rate": measured_rate, "measured": measured, "summaries": summaries})
 
 
@@ -80,9 +88,24 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.gpu", description=__doc__)
     add_data_option(parser)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=50, help="timed steps of each trial")
+    parser.add_argument("--trl-repeats", type=int, default=3, help="of these, in how many TRL takes part")
+    parser.add_argument("--steps", type=int, default=50, help=f"timed, of TRL; ours take {_STEPS_MORE} times as many")
+    parser.add_argument("--contenders", nargs="+", default=list(_CONTENDERS), choices=list(_CONTENDERS))
     parser.add_argument("--profile", action="store_true", help="print what a step of all trials spends its time on")
     return parser
+
+
+def _measured(
+    turns: Turns, contenders: Mapping[str, Run], repeats: int, of_trl: int
+) -> dict[str, list[dict[str, Any]]]:
+    """All contenders in turn, and then those of ours alone."""
+    shared = min(repeats, of_trl)
+    measured = turns.measure(contenders, shared)
+    alone = {name: run for name, run in contenders.items() if not name.startswith("TRL")}
+    later = {name: lambda repeat, run=run: run(repeat + shared) for name, run in alone.items()}
+    for name, found in turns.measure(later, repeats - shared).items():
+        measured[name] += found
+    return measured
 
 
 def _rehearsed(contenders: Mapping[str, Run]) -> dict[str, Run]:
@@ -100,7 +123,10 @@ def _rehearsed(contenders: Mapping[str, Run]) -> dict[str, Run]:
 
 def _run(name: str, child: Standing, one: Job, repeat: int) -> dict[str, Any]:
     _say(name)
-    return child.measure(asdict(replace(one, seed=100 * (repeat + 1), **_CONTENDERS[name][1])))
+    function, differing = _CONTENDERS[name]
+    steps = one.steps * (1 if function == TRL else _STEPS_MORE)
+    job = replace(one, seed=100 * (repeat + 1), steps=_REHEARSED_STEPS if repeat < 0 else steps, **differing)
+    return child.measure(asdict(job))
 
 
 def _say(what: str) -> None:

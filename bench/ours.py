@@ -9,7 +9,7 @@ from typing import Any
 from torch.profiler import ProfilerActivity, profile
 
 from bench.child import cores
-from bench.device import CUDA, WARM_UP_STEPS, Clock, forget_peak, peak_bytes
+from bench.device import CUDA, WARM_UP_STEPS, Clock, forget_peak, held_bytes, peak_bytes
 from bench.job import Job
 from bench.rows import encoded_rows
 from fewtune.data.encode import Encoded
@@ -20,6 +20,8 @@ from fewtune.engine.training import Task, Training, begin
 
 _WARM_UP_ROWS = 2
 _PROFILED_STEPS = 5
+_RECORDING_STEPS = 40 if CUDA else WARM_UP_STEPS
+"""On CUDA a pass of each size is computed once and recorded when it comes again; this is told apart."""
 
 
 def together(job: Mapping[str, Any]) -> dict[str, Any]:
@@ -35,15 +37,18 @@ def one_after_another(job: Mapping[str, Any]) -> dict[str, Any]:
 def _measure(job: Job, at_once: bool) -> dict[str, Any]:
     forget_peak()
     base, rows = load(job.base), encoded_rows(job.data, job.base)
+    clock = Clock()
     if job.warm_up:
         _warm_up(base, job, rows)
+    warm_up_seconds = clock.read()["seconds"]
     trainings = _trainings(base, job, rows)
     groups = [trainings] if at_once else [{name: training} for name, training in trainings.items()]
     clock = Clock()
     losses = [_train(base, group, job.steps) for group in groups]
     took = clock.read()
-    memory = {"peak_device_bytes": peak_bytes(), "forecast_bytes": _forecast(job, rows)} if CUDA else {}
-    return {"tokens": job.tokens(rows), **took, "loss": losses[0]["trial 0"], **memory}
+    memory = {"peak_device_bytes": peak_bytes(), "held_device_bytes": held_bytes()} if CUDA else {}
+    told = {"forecast_bytes": _forecast(job, rows), "warm_up_seconds": warm_up_seconds} if CUDA else {}
+    return {"tokens": job.tokens(rows), **took, "loss": losses[0]["trial 0"], **memory, **told}
 
 
 def _forecast(job: Job, rows: tuple[Encoded, ...]) -> int:
@@ -69,7 +74,7 @@ def profiled(job: Mapping[str, Any]) -> dict[str, str]:
 def _warm_up(base: BaseModel, job: Job, rows: tuple[Encoded, ...]) -> None:
     """A step of throw-away trials, two rows each at most, on all cores: first calls allocate and import."""
     trials = max(job.trials, cores()) if base.on_cpu else job.trials
-    small = replace(job, trials=trials, batch_size=min(job.batch_size, _WARM_UP_ROWS), steps=WARM_UP_STEPS)
+    small = replace(job, trials=trials, batch_size=min(job.batch_size, _WARM_UP_ROWS), steps=_RECORDING_STEPS)
     _train(base, _trainings(base, small, rows), small.steps)
 
 

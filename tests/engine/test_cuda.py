@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fewtune.bases.folder import describe
 from fewtune.data.encode import Encoded
-from fewtune.engine import losses
+from fewtune.engine import fused, losses
 from fewtune.engine.attention import PackedAttention
 from fewtune.engine.base_model import BaseModel, load
 from fewtune.engine.gradient import Adapters, Share, gradient
@@ -98,6 +98,14 @@ def test_norm_and_loss_in_bf16_are_close_to_those_in_fp32() -> None:
         assert error(ours, expected) < ROUGH
 
 
+def test_the_kernels_compute_what_torch_does() -> None:
+    found = fused.differences(CUDA)
+    print({name: f"{one:.1e}" for name, one in found.items()})
+    assert max(found.values()) < 1e-2
+    assert fused.works()
+    assert max(fused.differences(CUDA, torch.float32).values()) < 1e-4
+
+
 def test_every_family_gives_the_likelihoods_that_it_gives_on_the_cpu(
     some_base: BaseModel, on_cpu: BaseModel, encode: Encode, random_adapter: Callable[..., Adapter]
 ) -> None:
@@ -132,36 +140,69 @@ class TestTogether:
         base = base_of("llama")
         together, alone, exact = eight(base), eight(base), eight(in_fp32)
         events = finish(base, together, 20)
-        told_together = {name: [e.loss for e in events if isinstance(e, Progress) and e.name == name] for name in alone}
         for name, training in alone.items():
-            told = finish(base, {name: training}, 20)
-            finish(in_fp32, {name: exact[name]}, 20)
-            own = [event.loss for event in told if isinstance(event, Progress)]
-            assert told_together[name] == pytest.approx(own, rel=0.1, abs=0.05), name
-            rounding = distance(training, exact[name])
-            worst = max(abs(a - b) / b for a, b in zip(told_together[name], own, strict=True))
-            print(f"{name}: losses {worst:.1e}, company {distance(together[name], training):.1e}, bf16 {rounding:.1e}")
-            assert distance(together[name], training) < max(1e-3, 2 * rounding), name
+            own = losses_of(name, finish(base, {name: training}, 20))
+            without_rounding = losses_of(name, finish(in_fp32, {name: exact[name]}, 20))
+            company, rounding = distance(together[name], training), distance(training, exact[name])
+            moved, rounded = off(losses_of(name, events), own), off(own, without_rounding)
+            print(f"{name}: adapter {company:.1e} of {rounding:.1e}, losses {max(moved):.1e} of {max(rounded):.1e}")
+            assert company < max(1e-3, 2 * rounding), name
+            # The first steps agree; later a high rate makes as much of company's rounding as of any other.
+            assert max(moved[:5]) < 0.1, name
+            assert max(moved) < max(0.1, 2 * max(rounded)), name
 
-    @pytest.mark.filterwarnings("always:called a synchronizing CUDA operation")
+    def test_a_replayed_pass_gives_what_it_gave_when_it_was_recorded(
+        self, base_of: Callable[[str], BaseModel], encode: Encode, random_adapter: Callable[..., Adapter]
+    ) -> None:
+        base = base_of("llama")
+        rows = encode(base)
+        weights = torch.stack([random_adapter(base, seed=seed).flat for seed in range(3)])
+        adapters = Adapters(weights=weights, scales=(1.5, 0.5, 2.0), rank=4, first=0)
+        batches = [rows[:6], rows[1:7], rows[6:] + rows[:5], rows[:6]]
+        plain = replace(base)
+        plain.__dict__["recordings"] = None
+        for batch in (*batches, *batches[::-1]):
+            shares = [texts(slot, batch[2 * slot : 2 * slot + 2]) for slot in range(3)]
+            (ours, told), (expected, exact) = gradient(base, adapters, shares), gradient(plain, adapters, shares)
+            assert error(ours, expected) < 2 * ROUGH
+            assert [one.objective for one in told] == pytest.approx([one.objective for one in exact], rel=ROUGH)
+            weights += 0.01
+        recordings = base.recordings
+        assert recordings and not recordings.off
+        assert recordings.sizes
+
+    @pytest.mark.filterwarnings("always::UserWarning")
     def test_a_pass_waits_for_the_device_as_often_for_six_as_for_one(
         self, base_of: Callable[[str], BaseModel], encode: Encode, random_adapter: Callable[..., Adapter]
     ) -> None:
         base = base_of("llama")
         rows = encode(base)
 
-        def waits(count: int) -> int:
+        def waits(count: int) -> list[str]:
             weights = torch.stack([random_adapter(base, seed=seed).flat for seed in range(count)])
             adapters = Adapters(weights=weights, scales=(1.5,) * count, rank=4, first=0)
             shares = [texts(slot, rows[slot : slot + 2]) for slot in range(count)]
+            # Computed, then recorded; from here on it is replayed.
+            gradient(base, adapters, shares)
             gradient(base, adapters, shares)
             with warnings.catch_warnings(record=True) as seen:
                 torch.cuda.set_sync_debug_mode("warn")
                 gradient(base, adapters, shares)
                 torch.cuda.set_sync_debug_mode("default")
-            return len(seen)
+            # The mode itself is announced as well, when it is first set.
+            return [str(one.message) for one in seen if "called a synchronizing" in str(one.message)]
 
-        assert waits(6) == waits(1) <= 3
+        assert waits(6) == waits(1)
+        assert len(waits(1)) <= 2
+
+
+def losses_of(name: str, events: Sequence[Event]) -> list[float]:
+    return [event.loss for event in events if isinstance(event, Progress) and event.name == name]
+
+
+def off(some: Sequence[float], others: Sequence[float]) -> list[float]:
+    """How far each loss is from the other, as a share of it, or in nats below 1."""
+    return [abs(one - other) / max(other, 1.0) for one, other in zip(some, others, strict=True)]
 
 
 def texts(slot: int, examples: Sequence[Encoded]) -> Share:

@@ -26,10 +26,12 @@ class Attention(Protocol):
 class PackedAttention:
     """Causal attention inside each of several examples."""
 
-    def __init__(self, lengths: Sequence[int]) -> None:
+    def __init__(self, lengths: Sequence[int], bounds: Tensor | None = None, longest: int | None = None) -> None:
+        """Bounds and a longest length are given where they are to outlast these lengths, in a recording."""
         self._lengths = tuple(lengths)
-        self._bounds: Tensor | None = None
+        self._bounds = bounds
         """(examples + 1,) where each example begins, and where the last one ends; on the device."""
+        self._longest = longest or max(lengths)
 
     def __call__(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int | None
@@ -46,7 +48,7 @@ class PackedAttention:
         """
         if self._bounds is None:
             self._bounds = moved(torch.tensor([0, *self._lengths]).cumsum(0, dtype=torch.int32), query.device)
-        bounds, longest = (self._bounds,) * 2, (max(self._lengths),) * 2
+        bounds, longest = (self._bounds,) * 2, (self._longest,) * 2
         sight: dict[str, int] = {} if window is None else {"window_size_left": window - 1, "window_size_right": 0}
         forward = torch.ops.aten._flash_attention_forward
         mixed = forward(query, key, value, *bounds, *longest, 0.0, window is None, False, scale=scale, **sight)[0]

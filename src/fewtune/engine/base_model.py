@@ -15,6 +15,7 @@ from fewtune.data.encode import Encoder
 from fewtune.engine import devices, llama
 from fewtune.engine.body import Body
 from fewtune.engine.prefix import BYTES_IN_MEMORY, Prefixes
+from fewtune.engine.recorded import Recordings
 from fewtune.engine.workers import Workers
 
 
@@ -49,6 +50,12 @@ class BaseModel:
     def prefixes(self) -> Prefixes:
         """What the frozen lower blocks made of the examples, for all trainings that adapt the upper part only."""
         return Prefixes(BYTES_IN_MEMORY // (devices.cores() if self.on_cpu else 1))
+
+    @cached_property
+    def recordings(self) -> Recordings | None:
+        """Training passes on CUDA; None where something in them waits for the host, or is not known to do without."""
+        known = self.device.type == "cuda" and isinstance(self.body, llama.Llama) and self.dtype == torch.bfloat16
+        return Recordings() if known else None
 
     @cached_property
     def workers(self) -> Workers:

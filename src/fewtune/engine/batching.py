@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -41,19 +42,20 @@ def pack(examples: Sequence[Encoded], device: torch.device, *, prompts: bool = F
     """Lay examples side by side; the targets are answers and stops, and prompts where that is asked for."""
     lengths = [len(example.ids) for example in examples]
     firsts = [1 if prompts else example.prompt_length for example in examples]
-    begins = [sum(lengths[:index]) for index in range(len(lengths))]
-    row = torch.tensor([token for example in examples for token in example.ids])
-    places = [torch.arange(b + f, b + n) for b, f, n in zip(begins, firsts, lengths, strict=True)]
-    inside = [torch.arange(f, n) >= e.prompt_length for e, f, n in zip(examples, firsts, lengths, strict=True)]
-    targets = torch.cat(places)
+    row = torch.tensor(list(chain.from_iterable(example.ids for example in examples)))
+    # Over all examples at once: the time that this takes is time in which a GPU waits.
+    length = torch.tensor(lengths)
+    positions = torch.arange(len(row)) - (length.cumsum(0) - length).repeat_interleave(length)
+    targets = (positions >= torch.tensor(firsts).repeat_interleave(length)).nonzero()[:, 0]
+    prompt = torch.tensor([example.prompt_length for example in examples]).repeat_interleave(length)
     return Pack(
         rows=tuple(example.row for example in examples),
         lengths=tuple(lengths),
         ids=moved(row, device),
-        positions=moved(torch.cat([torch.arange(n) for n in lengths]), device),
+        positions=moved(positions, device),
         sources=moved(targets - 1, device),
         targets=moved(row[targets], device),
-        answers=torch.cat(inside),
+        answers=positions[targets] >= prompt[targets],
         counts=tuple(n - f for n, f in zip(lengths, firsts, strict=True)),
     )
 

@@ -108,7 +108,7 @@ class CachedAttention:
         # The heads that share a key stand where the tokens of a query would: grouping costs nothing.
         grouped = query.reshape(self._rows, keys.shape[1], -1, query.shape[2])
         mixed = scaled_dot_product_attention(grouped, keys, values, attn_mask=self._mask(window, query), scale=scale)
-        return mixed.view_as(query)
+        return mixed.reshape(query.shape)
 
     def _mask(self, window: int | None, like: Tensor) -> Tensor | None:
         """(rows, 1, 1, longest) to be added to the scores; None where every row sees everything."""

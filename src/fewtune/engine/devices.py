@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import torch
@@ -33,6 +33,21 @@ def moved(tensor: Tensor, device: torch.device) -> Tensor:
     The driver has copied pageable memory aside when it returns, so the tensor may be forgotten at once.
     """
     return tensor.to(device, non_blocking=device.type == "cuda")
+
+
+def fetched(tensor: Tensor) -> Callable[[], Tensor]:
+    """Begin to copy a tensor to the CPU; what is given back waits for it, but for nothing asked for later."""
+    if not tensor.is_cuda:
+        return tensor.cpu
+    copy = torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
+    arrived = torch.cuda.Event()
+    arrived.record()
+
+    def read() -> Tensor:
+        arrived.synchronize()
+        return copy
+
+    return read
 
 
 def use_one_core() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,10 +17,10 @@ from fewtune.engine import losses
 from fewtune.engine.attention import PackedAttention
 from fewtune.engine.base_model import BaseModel
 from fewtune.engine.batching import Pack, pack
-from fewtune.engine.devices import moved
+from fewtune.engine.devices import fetched, moved
 from fewtune.engine.head import target_losses
 from fewtune.engine.lora import Adapter
-from fewtune.engine.routing import Routing, joined, routing_of
+from fewtune.engine.routing import Routing, joined, routing_of, trainable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,19 +70,52 @@ def gradient(base: BaseModel, adapters: Adapters, shares: Sequence[Share]) -> tu
 
     A trial's rows touch only its own adapter, so the gradient of the sum is each trial's own gradient.
     """
+    try:
+        return _gradient(base, adapters, shares)
+    except torch.OutOfMemoryError:
+        if not (base.recordings and base.recordings.give_up()):
+            raise
+    return _gradient(base, adapters, shares)
+
+
+def _gradient(base: BaseModel, adapters: Adapters, shares: Sequence[Share]) -> tuple[Any, list[Outcome]]:
     started = time.perf_counter()
     weights = torch.as_tensor(adapters.weights, device=base.device)
     examples = [example for share in shares for example in share.examples]
     packed = pack(examples, base.device, prompts=any(share.prompt_loss_weight for share in shares))
-    like = laid_out(base, adapters.rank, adapters.first, weights[0])
-    routing = _trainable(routing_of(weights, like, _scale(adapters, shares, base.device), base.dtype))
-    values, greedy = _values(base, packed, examples, routing, adapters.first)
-    leaves = [matrix for matrices in routing.matrices.values() for matrix in matrices]
-    found = joined(torch.autograd.grad(_sum(shares, packed, values), leaves), like.groups, len(weights)).float()
-    outcomes = _outcomes(shares, packed, values.detach().cpu(), greedy.cpu())
+    states, back = _through_blocks(base, adapters, weights, packed, examples, _scale(adapters, shares, base.device))
+    states.requires_grad_()
+    values, greedy = target_losses(states, base.body.head, base.body.head_bias, packed.targets)
+    # On their way before the blocks are gone back through: the host reads them meanwhile.
+    told = fetched(torch.stack((values.detach(), greedy.to(values.dtype))))
+    found = back(torch.autograd.grad(_sum(shares, packed, values), states)[0])
+    outcomes = _outcomes(shares, packed, *told())
     seconds = (time.perf_counter() - started) / len(shares)
     given = found.numpy() if isinstance(adapters.weights, np.ndarray) else found
     return given, [replace(outcome, seconds=seconds) for outcome in outcomes]
+
+
+def _through_blocks(
+    base: BaseModel,
+    adapters: Adapters,
+    weights: Tensor,
+    packed: Pack,
+    examples: Sequence[Encoded],
+    scale: float | Tensor,
+) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Last hidden states (P, D) where a target is predicted, and what makes of their gradient that of the weights."""
+    like = laid_out(base, adapters.rank, adapters.first, weights[0])
+    if base.recordings and not adapters.first:
+        recorded = base.recordings.find(base.body, like, len(weights), packed.lengths)
+        return recorded.forward(weights, packed, scale), recorded.backward
+    routing = trainable(routing_of(weights, like, scale, base.dtype))
+    states = _states(base, packed, examples, routing, adapters.first)
+    leaves = [matrix for matrices in routing.matrices.values() for matrix in matrices]
+
+    def back(slopes: Tensor) -> Tensor:
+        return joined(torch.autograd.grad(states, leaves, slopes), like.groups, len(weights)).float()
+
+    return states.detach(), back
 
 
 def laid_out(base: BaseModel, rank: int, first: int, flat: Tensor) -> Adapter:
@@ -91,12 +124,9 @@ def laid_out(base: BaseModel, rank: int, first: int, flat: Tensor) -> Adapter:
     return Adapter(groups=groups, rank=rank, alpha=rank, flat=flat)
 
 
-def _values(
-    base: BaseModel, packed: Pack, examples: Sequence[Encoded], routing: Routing, first: int
-) -> tuple[Tensor, Tensor]:
-    """Loss (P,) of every target and whether it was the most likely token."""
+def _states(base: BaseModel, packed: Pack, examples: Sequence[Encoded], routing: Routing, first: int) -> Tensor:
     prefix = base.prefixes.of(base.body, examples, first) if first else None
-    hidden = base.body.states(
+    return base.body.states(
         packed.ids,
         packed.positions,
         PackedAttention(packed.lengths),
@@ -105,7 +135,6 @@ def _values(
         first=first,
         prefix=prefix,
     )
-    return target_losses(hidden, base.body.head, base.body.head_bias, packed.targets)
 
 
 def _slices(shares: Sequence[Share], packed: Pack) -> Iterator[slice]:
@@ -126,15 +155,6 @@ def _scale(adapters: Adapters, shares: Sequence[Share], device: torch.device) ->
     scale = torch.zeros(len(slots), len(adapters.scales))
     scale[torch.arange(len(slots)), slots] = torch.tensor(adapters.scales)[slots]
     return moved(scale, device)
-
-
-def _trainable(routing: Routing) -> Routing:
-    """The same routing over leaves, so that each matrix gets a gradient of its own."""
-    leaves = {
-        name: tuple(matrix.detach().requires_grad_() for matrix in matrices)
-        for name, matrices in routing.matrices.items()
-    }
-    return replace(routing, matrices=leaves)
 
 
 def _sum(shares: Sequence[Share], packed: Pack, values: Tensor) -> Tensor:
@@ -159,7 +179,7 @@ def _objective(share: Share, values: Tensor, answers: Tensor) -> Tensor:
 
 
 def _outcomes(shares: Sequence[Share], packed: Pack, values: Tensor, greedy: Tensor) -> list[Outcome]:
-    """From losses on the CPU, where they came in one piece: the host waits for the device once in a pass."""
+    """From losses and hits on the CPU, where they came in one piece: the host waits for the device once in a pass."""
     slices = zip(shares, _slices(shares, packed), strict=True)
     return [_outcome(share, values[own], greedy[own], packed.answers[own]) for share, own in slices]
 

@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn.functional import linear
 
+from fewtune.engine import fused
+
 ROWS_AT_ONCE = {"cpu": 128, "cuda": 2048, "mps": 1024}
 """Rows of logits that exist at the same time; on a CPU they should stay in its cache."""
 
@@ -40,12 +42,13 @@ class _TargetLosses(Function):
         size = ROWS_AT_ONCE[hidden.device.type]
         for begin in range(0, len(hidden), size):
             rows = slice(begin, begin + size)
-            logits, target = linear(hidden[rows], weight, bias), targets[rows, None]
-            greedy[rows] = (logits.gather(1, target) == logits.amax(dim=1, keepdim=True))[:, 0]
-            loss, slope = (_fp32 if logits.dtype == torch.float32 else _bf16)(logits, target)
-            losses[rows] = loss[:, 0]
+            logits = linear(hidden[rows], weight, bias)
+            if fused.suits(logits):
+                losses[rows], greedy[rows] = fused.cross_entropy(logits, targets[rows], sloped=wanted)
+            else:
+                losses[rows], greedy[rows] = _one_by_one(logits, targets[rows, None])
             if slopes is not None:
-                slopes[rows] = slope @ weight
+                slopes[rows] = logits @ weight
         ctx.mark_non_differentiable(greedy)
         if slopes is not None:
             ctx.save_for_backward(slopes)
@@ -57,18 +60,24 @@ class _TargetLosses(Function):
         return slopes * gradients[0][:, None].to(slopes.dtype), None, None, None
 
 
-def _fp32(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Loss (R, 1) and its gradient with respect to the logits (R, V), in whose place it stands afterwards."""
+def _one_by_one(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """`fused.cross_entropy` of targets (R, 1) in torch's operations; the gradient is there in any case."""
+    greedy = logits.gather(1, target) == logits.amax(dim=1, keepdim=True)
+    return (_fp32 if logits.dtype == torch.float32 else _bf16)(logits, target)[:, 0], greedy[:, 0]
+
+
+def _fp32(logits: Tensor, target: Tensor) -> Tensor:
+    """Loss (R, 1); its gradient with respect to the logits (R, V) stands in their place afterwards."""
     own, highest = logits.gather(1, target), logits.amax(dim=1, keepdim=True)
     shares = logits.sub_(highest).exp_()
     total = shares.sum(dim=1, keepdim=True)
     shares.div_(total).scatter_add_(1, target, -torch.ones_like(own))
-    return total.log() + highest - own, shares
+    return total.log() + highest - own
 
 
-def _bf16(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def _bf16(logits: Tensor, target: Tensor) -> Tensor:
     """The same in fp32 between logits and gradient of fewer bits: three passes over memory on a GPU, not eight."""
     table = logits.log_softmax(dim=1, dtype=torch.float32)
     own = table.gather(1, target)
-    shares = torch.exp(table, out=logits)
-    return -own, shares.scatter_(1, target, own.expm1().to(shares.dtype))
+    torch.exp(table, out=logits).scatter_(1, target, own.expm1().to(logits.dtype))
+    return -own

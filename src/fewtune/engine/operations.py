@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional
 
+from fewtune.engine import fused
+
 
 def rms_norm(x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     """x / sqrt(mean(x^2) + epsilon) * weight over the last axis (Zhang and Sennrich, 2019), in fp32."""
@@ -54,6 +56,8 @@ def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
 
 
 def _rotated(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+    if fused.suits(x):
+        return fused.turned(x, cosines, sines)
     return x.roll(x.shape[-1] // 2, -1).mul_(sines).addcmul_(x, cosines)
 
 
@@ -70,6 +74,8 @@ def _constant(value: float, device: torch.device, dtype: torch.dtype) -> Tensor:
 
 
 def _gated(gate_up: Tensor) -> Tensor:
+    if fused.suits(gate_up):
+        return fused.gated(gate_up)
     gate, up = gate_up.chunk(2, dim=-1)
     return functional.silu(gate).mul_(up)
 
@@ -84,6 +90,8 @@ class _Rotate(Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         cosines, sines = ctx.saved_tensors
         x = gradients[0]
+        if fused.suits(x):
+            return fused.turned(x, cosines, sines, back=True), None, None
         return (x * cosines).addcmul_(x.roll(x.shape[-1] // 2, -1), sines, value=-1), None, None
 
 
@@ -113,6 +121,8 @@ class _SwiGlu(Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor]:
         """With s the sigmoid: d gate = dy up s (1 + gate (1 - s)), d up = dy gate s."""
         (gate_up,) = ctx.saved_tensors
+        if fused.suits(gate_up):
+            return (fused.gated_slopes(gate_up, gradients[0]),)
         gate, up = gate_up.chunk(2, dim=-1)
         both = torch.empty_like(gate_up)
         d_gate, d_up = both.chunk(2, dim=-1)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw as one_step
 
+from fewtune.engine import fused
 from fewtune.engine.devices import moved
 
 BETAS = (0.9, 0.999)
@@ -39,6 +40,9 @@ def adamw(weights: Tensor, first: Tensor, second: Tensor, gradient: Tensor, upda
     def each(numbers: Sequence[float]) -> Tensor:
         return moved(torch.tensor(numbers), weights.device)[:, None]
 
+    if weights.is_cuda and fused.works():
+        numbers = moved(torch.tensor([_numbers(update) for update in updates]), weights.device)
+        return fused.adamw(weights, first, second, gradient, numbers, BETAS, EPSILON)
     clipped = gradient * each([min(1.0, u.clip / (u.norm + 1e-6)) for u in updates])
     before = each([u.count - 1.0 for u in updates])
     for slot, update in enumerate(updates):
@@ -56,3 +60,10 @@ def adamw(weights: Tensor, first: Tensor, second: Tensor, gradient: Tensor, upda
             eps=EPSILON,
             maximize=False,
         )
+
+
+def _numbers(update: Update) -> tuple[float, float, float, float]:
+    """As `fused.adamw` wants them."""
+    first, second = (1 - beta**update.count for beta in BETAS)
+    clip = min(1.0, update.clip / (update.norm + 1e-6))
+    return clip, 1 - update.rate * update.weight_decay, update.rate / first, second**0.5

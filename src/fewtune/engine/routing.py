@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn.functional import linear
 
+from fewtune.engine import fused
 from fewtune.engine.devices import moved
 from fewtune.engine.lora import Adapter, Group, split
 
@@ -84,6 +85,15 @@ def _adapters_together(parts: Sequence[tuple[Tensor, ...]], groups: Sequence[Gro
         (next(copies[len(group.sites), a.shape]), *(next(copies[1, b.shape]) for b in bs))
         for group, (a, *bs) in zip(groups, parts, strict=True)
     ]
+
+
+def trainable(routing: Routing) -> Routing:
+    """The same routing over leaves, so that each matrix gets a gradient of its own."""
+    leaves = {
+        name: tuple(matrix.detach().requires_grad_() for matrix in matrices)
+        for name, matrices in routing.matrices.items()
+    }
+    return replace(routing, matrices=leaves)
 
 
 def joined(matrices: Sequence[Tensor], groups: Sequence[Group], count: int) -> Tensor:
@@ -194,6 +204,8 @@ def _scaled(h: Tensor, rank: int, scale: float | Tensor) -> Tensor:
     The scale stays fp32: alpha / rank, rounded to bf16, would not be that of the adapter alone.
     """
     if isinstance(scale, Tensor):
+        if fused.suits(h):
+            return fused.scaled(h, scale, rank)
         by_adapter = h.view(len(h), -1, scale.shape[1], rank)
         return by_adapter.mul_(scale[:, None, :, None]).view_as(h)
     return h.mul_(scale)
