@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import random
 import re
+import tomllib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from pretraining.exercise import Exercise, Kind, Maker, Page, asked
 
@@ -15,72 +17,12 @@ LONGEST_ANSWER = 110
 _WORD = re.compile(r"[A-Za-z]+(?:['’-][A-Za-z]+)*")
 PHRASE = re.compile(r"\b(?:the|a|an|his|her|my|our|their) (?:[a-z]{3,} )?[a-z]{4,}(?: of (?:the )?[A-Za-z]{4,})?")
 _NAME = re.compile(r"(?<=[a-z,;] )[A-Z][a-z]{2,}\b")
-_NOT_NAMES = frozenset(
-    [
-        "The",
-        "And",
-        "But",
-        "For",
-        "Not",
-        "You",
-        "Yes",
-        "God",
-        "Lord",
-        "Sir",
-        "Miss",
-        "Mrs",
-        "Mister",
-        "Madam",
-        "Captain",
-        "Doctor",
-        "English",
-    ]
-)
-_NUMBERS = [
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-]
+_WORDS = tomllib.loads(Path(__file__).with_name("words.toml").read_text(encoding="utf-8"))
+_NOT_NAMES = frozenset(_WORDS["not_names"])
+_NUMBERS: list[str] = _WORDS["numbers"]
 _NUMBER = re.compile(r"\b(" + "|".join(_NUMBERS[1:]) + r")\b")
 
-TOPICS: dict[str, str] = {
-    "sea": "ship ships sea boat boats sail sails harbour captain deck sailor sailors waves anchor",
-    "war": "soldier soldiers army war battle gun guns enemy regiment officer sword cannon",
-    "money": "money pounds shillings dollars paid pay debt price cost coin coins purse bank cheque bill",
-    "food": "bread dinner supper breakfast meat soup cake tea coffee butter cheese eggs hungry eat ate",
-    "weather": "rain storm snow wind clouds thunder sunshine fog cold frost",
-    "family": "mother father brother sister son daughter aunt uncle cousin wife husband",
-    "home": "kitchen bedroom parlour stairs window door roof fireplace carpet lamp curtain",
-    "travel": "train station journey carriage road railway ticket luggage inn travelled coach",
-    "health": "doctor sick ill fever pain medicine wound hospital nurse disease",
-    "animals": "horse horses dog dogs cat bird birds cow sheep wolf bear fox",
-    "nature": "tree trees forest river hill hills valley mountain flowers grass garden leaves",
-    "church": "church priest prayer prayed bishop chapel altar sermon parson",
-    "law": "judge court lawyer prison police crime murder thief guilty trial",
-    "letters": "letter letters wrote write envelope postman telegram message parcel paper ink",
-    "school": "school teacher lesson lessons pupil master college book books study learned",
-    "music": "music sang song piano violin dance danced tune singing",
-    "clothes": "coat hat dress shoes boots gloves cloak gown shirt hats",
-    "fear": "afraid fear frightened terror terrible dread horror trembling",
-    "joy": "laughed laugh happy joy smiled merry delighted pleasure glad",
-    "anger": "angry anger furious rage fury wrath cursed scowled",
-    "sorrow": "tears wept sad sorrow grief cried weeping mourn",
-    "love": "love loved kiss kissed heart darling beloved marry",
-    "thanks": "thank thanks grateful gratitude obliged kindness",
-    "night": "night moon stars dark darkness midnight asleep sleep dream",
-}
+TOPICS: dict[str, str] = _WORDS["subjects"]
 _TOPIC_OF = {word: topic for topic, words in TOPICS.items() for word in words.split()}
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fewtune.data.encode import PLAIN_FRAME
-from pretraining import book_exercises, exercises, note_exercises
+from pretraining import book_exercises, exercises, note_exercises, notes
 from pretraining.corpus import Book, read_books
 from pretraining.exercise import Exercise, Kind, Page
 
@@ -62,7 +62,7 @@ def test_fields_of_a_note_are_what_the_note_says() -> None:
     page = Page(Book(line=0, title="", author="", year=0, text=""), "Nothing here.")
     rng = random.Random(1)
     for _ in range(200):
-        made = note_exercises.note(rng.choice(note_exercises.TRADES), page, rng)
+        made = notes.note(rng.choice(notes.TRADES), page, rng)
         text = made.text.lower().replace("'", "")
         for part in (made.thing, made.name, made.place):
             assert part is None or part.lower().replace("'", "").split()[-1] in text
