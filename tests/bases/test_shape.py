@@ -29,6 +29,12 @@ def test_the_headers_tell_what_loading_finds(folder: Path) -> None:
     assert 3 * adapted == lora.size(loaded.body.groups, rank=3)
 
 
+def test_a_mixture_of_experts_is_known_by_its_headers(tmp_path: Path) -> None:
+    kinds = {**FAMILIES, **MIXTURES}
+    known = {name for name, kind in kinds.items() if shape(str(save_model(tmp_path / name, kind))).is_mixture}
+    assert known == set(MIXTURES)
+
+
 def test_other_files_of_weights_in_the_folder_are_not_counted(tmp_path: Path) -> None:
     folder = tmp_path / "base"
     shutil.copytree(locate(BUILT_IN), folder)

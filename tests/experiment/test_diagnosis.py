@@ -8,7 +8,7 @@ import pytest
 
 from fewtune.engine import memory
 from fewtune.experiment.diagnosis import diagnose, fit
-from standin.tiny_models import CONTEXT, FAMILIES, save_model
+from standin.tiny_models import CONTEXT, FAMILIES, MIXTURES, save_model
 
 
 def test_any_base_can_be_asked_about(tmp_path: Path) -> None:
@@ -17,6 +17,16 @@ def test_any_base_can_be_asked_about(tmp_path: Path) -> None:
     assert found.memory is not None
     assert (found.memory.base, found.memory.context) == (base, CONTEXT)
     assert next(check for check in found.checks if check.name == "base").told.startswith(base)
+
+
+@pytest.mark.parametrize(("kind", "told"), [("mixtral", True), ("llama", False)])
+def test_of_a_mixture_of_experts_it_is_said_that_only_the_attention_is_adapted(
+    kind: str, told: bool, tmp_path: Path
+) -> None:
+    found = diagnose(str(save_model(tmp_path, {**FAMILIES, **MIXTURES}[kind])))
+    check = next(check for check in found.checks if check.name == "base")
+    assert check.ok
+    assert ("attention only" in check.told) is told
 
 
 def test_a_base_that_is_not_there_is_missing_and_nothing_is_forecast(tmp_path: Path) -> None:

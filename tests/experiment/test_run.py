@@ -9,7 +9,8 @@ import pytest
 
 import fewtune
 from fewtune.errors import BudgetError, DataError, InterruptedByUser, OccupiedError, UsageError
-from fewtune.experiment.progress import Progress, Training
+from fewtune.experiment.progress import Note, Progress, Training
+from standin.tiny_models import MIXTURES, save_model
 
 SMALL = {"epochs": (1, 2), "batch_size": 8, "learning_rate": 3e-3}
 
@@ -43,6 +44,16 @@ def test_the_kept_adapter_is_the_one_of_the_chosen_plan(few_rows: Path) -> None:
     steps = {folder.name: folder for folder in trunk.glob("step-*")}
     stored = [(folder / "adapter_model.safetensors").read_bytes() for folder in steps.values()]
     assert stored.count(kept) == 1
+
+
+def test_who_tunes_a_mixture_of_experts_is_told_that_only_its_attention_is_adapted(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_text("prompt,completion\n" + "".join(f"n {n},{n * n}\n" for n in range(40)), encoding="utf-8")
+    base = str(save_model(tmp_path / "base", MIXTURES["mixtral"]))
+    seen: list[Progress] = []
+    fewtune.train(rows, epochs=1, base=base, watch=seen.append)
+    notes = [event.text for event in seen if isinstance(event, Note)]
+    assert notes == [f"{base} is a mixture of experts: adapters are on its attention only."]
 
 
 def test_the_same_command_shows_a_finished_run_again_without_training(few_rows: Path) -> None:

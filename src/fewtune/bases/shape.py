@@ -47,6 +47,11 @@ class Shape:
     blocks: int
     layers: tuple[Layer, ...]
 
+    @property
+    def is_mixture(self) -> bool:
+        """A mixture of experts, whose feed-forward layers are left as they are."""
+        return not all(layer.adapted for layer in self.layers)
+
 
 def shape(base: str) -> Shape:
     """Sizes of the base; raises BaseModelError for weights whose headers cannot be read."""

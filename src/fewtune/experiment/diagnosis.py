@@ -159,11 +159,13 @@ def _base(base: str) -> Check:
     """Whether it can be read: config, tokenizer and the headers of the weights."""
     try:
         open_encoder(base)
-        parameters = shape(base).parameters
+        found = shape(base)
         size = sum(path.stat().st_size for path in locate(base).glob("*.safetensors")) / 2**20
     except (FewtuneError, OSError) as error:
         return Check("base", False, str(error))
-    return Check("base", True, f"{base}, {parameters / 1e6:,.1f} million parameters, {size:,.0f} MiB of weights")
+    told = f"{base}, {found.parameters / 1e6:,.1f} million parameters, {size:,.0f} MiB of weights"
+    experts = "; a mixture of experts: adapters are on its attention only" if found.is_mixture else ""
+    return Check("base", True, told + experts)
 
 
 def _key() -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from fewtune import providers
 from fewtune.bases.folder import locate, width
+from fewtune.bases.shape import shape
 from fewtune.errors import FewtuneError, InterruptedByUser, from_os_error
 from fewtune.experiment import sweep
 from fewtune.experiment.estimating import Estimate, check_dollars, check_minutes, estimate_sweep
@@ -163,6 +164,7 @@ def estimate(settings: RunSettings, prepared: Prepared, chosen: Sequence[Trunk])
 def _stages(job: _Job, prepared: Prepared, chosen: Sequence[Trunk]) -> Summary:
     files = prepared.write(job.folder)
     job.watch(Stage(name="load", text=f"Loading {job.settings.base}"))
+    _tell_of_experts(job)
     provider = connect(job.settings, prepared, job.folder)
     readings = _train(job, provider, prepared, chosen)
     selection = _select(readings)
@@ -227,6 +229,12 @@ def _select(readings: Sequence[Reading]) -> Selection:
         {one.id: one.point.valid_loss for one in measured if one.point and one.point.valid_loss is not None},
         {one.id: float(one.point.tokens) for one in measured if one.point},
     )
+
+
+def _tell_of_experts(job: _Job) -> None:
+    """A base of which only a part is tuned should not surprise anybody."""
+    if providers.kind(job.settings.provider).local_base and shape(job.settings.base).is_mixture:
+        job.watch(Note(text=f"{job.settings.base} is a mixture of experts: adapters are on its attention only."))
 
 
 def _keep_adapter(winner: Reading, folder: Path) -> dict[str, Path]:
