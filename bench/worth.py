@@ -39,7 +39,7 @@ PLANS = {
     "tickets": Plan(
         learning_rate=6e-4, epochs=8, batch_size=8, rank=16, alpha=32, cooldown=0.3, prompt_loss_weight=0.1
     ),
-    "orders": Plan(learning_rate=1e-3, epochs=16, batch_size=8, rank=16, alpha=32, cooldown=0.3),
+    "orders": Plan(learning_rate=1e-3, epochs=12, batch_size=4, cooldown=0.3),
     "episodes": Plan(learning_rate=6e-4, epochs=4, batch_size=4, cooldown=0.3),
 }
 """One plan for all bases. Rates and epochs were picked on two folds of another division of the same rows."""
