@@ -58,12 +58,22 @@ def card(corpus: Path, work: Path, base: Path, records: Path) -> str:
         held_out=HELD_OUT_LINES,
         samples=list(samples(base)),
         seed=SAMPLE_SEED,
+        answers=_first_answers(records / "episodes.json"),
         scaling=json.loads((records / "scaling.json").read_text()),
         worth=_means(json.loads((records / "worth.json").read_text())),
         digest=hashlib.sha256((base / "model.safetensors").read_bytes()).hexdigest(),
         size=(base / "model.safetensors").stat().st_size,
         torch=torch.__version__.partition("+")[0],
     )
+
+
+def _first_answers(path: Path, count: int = 10) -> list[dict[str, str]]:
+    """Title and answers of the first rows of a run's JSON document, each on one line."""
+    rows = json.loads(path.read_text())["predictions"][:count]
+    return [
+        {name: " ".join(text.split()) for name, text in ({"title": row["prompt"]} | row["answers"]).items()}
+        for row in rows
+    ]
 
 
 def _means(worth: dict[str, Any]) -> dict[str, dict[str, float]]:
@@ -95,7 +105,7 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--base", type=Path, required=True, help="the exported folder; its README.md is written")
-    parser.add_argument("--records", type=Path, required=True, help="log.jsonl, run.json, scaling.json, worth.json")
+    parser.add_argument("--records", type=Path, required=True, help="log, run, scaling, worth, episodes")
     given = parser.parse_args()
     text = card(given.corpus, given.work, given.base, given.records)
     (given.base / "README.md").write_text(text)

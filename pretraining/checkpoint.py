@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,8 @@ def save(work: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer], 
     temporary = work / "checkpoint.partial"
     metadata = {"step": str(mark.step), "seconds": str(mark.seconds)}
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata=metadata)
+    with temporary.open("rb") as written:
+        os.fsync(written.fileno())
     os.replace(temporary, work / NAME)
 
 
@@ -69,7 +70,3 @@ def _take_weights(path: Path, model: nn.Module, tensors: dict[str, Tensor]) -> N
         raise ValueError(f"{path} is of another shape than the recipe; use another folder, or remove it.")
     for name, parameter in own.items():
         parameter.copy_(stored[name])
-
-
-def read_recipe(work: Path) -> dict[str, object]:
-    return json.loads((work / "recipe.json").read_text())

@@ -6,8 +6,12 @@ import json
 import math
 import subprocess
 import sys
+import time
 from dataclasses import asdict, replace
+from multiprocessing import get_context
 from pathlib import Path
+from signal import SIGKILL
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -34,6 +38,33 @@ def test_a_training_that_was_cut_ends_in_the_same_weights(corpus: Path, work: Pa
     train(TINY, corpus, cut, until=2, compiled=False)
     assert checkpoint.resume(cut, Llama(SHAPE), []).step == 2
     assert weights(train(TINY, corpus, cut, compiled=False)) == weights(whole)
+
+
+def test_a_training_that_was_killed_goes_on_from_its_last_checkpoint(corpus: Path, work: Path, tmp_path: Path) -> None:
+    whole = train(TINY, corpus, copy_of(work, tmp_path / "whole"), compiled=False)
+    killed = copy_of(work, tmp_path / "killed")
+    child = get_context("fork").Process(target=forever, args=(corpus, killed))
+    child.start()
+    while not (killed / checkpoint.NAME).exists():
+        assert child.is_alive()
+        time.sleep(0.05)
+    child.kill()
+    child.join()
+    assert child.exitcode == -SIGKILL
+    assert 0 < checkpoint.resume(killed, Llama(SHAPE), []).step < TINY.steps
+    assert weights(train(TINY, corpus, killed, compiled=False)) == weights(whole)
+
+
+def forever(corpus: Path, work: Path) -> None:
+    """A training that saves at every step and waits at the third."""
+
+    def waiting(step: int, recipe: Recipe) -> float:
+        if step == 3:
+            time.sleep(600)
+        return rate(step, recipe)
+
+    with patch("pretraining.train.rate", waiting):
+        train(TINY, corpus, work, minutes_per_checkpoint=0, compiled=False)
 
 
 def copy_of(work: Path, folder: Path) -> Path:

@@ -80,7 +80,7 @@ def provider(place: Place, tmp_path: Path) -> Provider:
     return place.open(tmp_path / "state")
 
 
-def trial(name: str = "first", *, learning_rate: float = 0.01, seed: int = 1, parent: str | None = None) -> Trial:
+def trial(name: str = "first", *, learning_rate: float = 0.003, seed: int = 1, parent: str | None = None) -> Trial:
     return Trial(
         id=name,
         plan=Plan(epochs=EPOCHS, batch_size=BATCH_SIZE, learning_rate=learning_rate, warmup_steps=0),

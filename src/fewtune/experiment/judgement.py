@@ -20,7 +20,7 @@ from fewtune.types import Example
 BASE_SYSTEM, FEW_SHOT, TUNED = "base", "few-shot", "tuned"
 SYSTEMS = (BASE_SYSTEM, FEW_SHOT, TUNED)
 _MOST_ANSWER_TOKENS = 256
-TEMPERATURES = {"text": 0.5, "labels": 0.0, "json": 0.0}
+TEMPERATURES = {"text": 0.7, "labels": 0.0, "json": 0.0}
 """A small base that always takes the likeliest word soon repeats itself; a label or JSON has one right answer."""
 _CHARACTERS_PER_TOKEN = 3
 """Where no tokenizer is at hand; on the low side, so that answers are not cut short."""
