@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
@@ -84,6 +85,20 @@ class TestTogether:
         for name, training in two.items():
             assert content(others[name]) == content(training), name
             assert told_of(name, again) == told_of(name, events)
+
+    def test_trainings_side_by_side_share_the_time_that_passed(
+        self,
+        llama: BaseModel,
+        eight: Callable[[BaseModel], dict[str, Training]],
+        finish: Finish,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(workers, "cores", lambda: 2)
+        trainings = eight(llama)
+        started = time.perf_counter()
+        finish(llama, trainings, 4)
+        passed = time.perf_counter() - started
+        assert 0 < sum(training.seconds for training in trainings.values()) <= passed
 
     def test_threads_as_on_macos_change_no_bit(
         self,

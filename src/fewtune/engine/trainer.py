@@ -157,7 +157,7 @@ def _round(base: BaseModel, trainings: Mapping[str, Training]) -> Round:
     updates = [_update(training, norm) for training, norm in zip(members, norms, strict=True)]
     adamw(weights, first, second, total, updates)
     for training, batch, shown in zip(members, batches, outcomes, strict=True):
-        _count(training, batch, shown.seconds)
+        _count(training, batch, shown.seconds / base.workers.count)
     measured = yield from _validation(base, trainings)
     return [
         _progress(name, trainings[name], outcome, update, measured.get(name))

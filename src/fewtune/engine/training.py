@@ -60,6 +60,7 @@ class Training:
     tokens: int = 0
     """Tokens read so far, padding not among them."""
     seconds: float = 0.0
+    """What it took of the machine's time: with others side by side, its share; they add up to what passed, or less."""
     epoch_ends: list[Tensor] = field(default_factory=list[Tensor])
     """The adapters (N,) at the end of the last epochs, as many as the plan averages; empty where it averages none."""
     recent_losses: deque[float] = field(default_factory=lambda: deque[float](maxlen=RECENT))
