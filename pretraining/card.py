@@ -1,4 +1,4 @@
-"""Write the card of a base: `python -m pretraining.card --corpus ... --work ... --base ... --records ...`.
+"""Write the card of a base: `python -m pretraining.card --work ... --base ... --records ...`.
 
 What was measured elsewhere is read from the records of the run: its log, the scaling runs, what the base is worth.
 """
@@ -10,33 +10,32 @@ import hashlib
 import json
 import statistics
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from jinja2 import Environment, StrictUndefined
 
-from fewtune.data.encode import PLAIN_FRAME
+from fewtune.data.encode import PLAIN_FRAME, Frame
 from fewtune.engine.base_model import load
 from fewtune.engine.sampler import Continuation, Prompt, generate
 from pretraining.corpus import HELD_OUT_LINES
 from pretraining.export import open_model
-from pretraining.measure import bits_per_byte, measures
 from pretraining.model import CONTEXT
 from pretraining.tokenizer import VOCABULARY_SIZE
-from pretraining.tokenizer import load as load_tokenizer
-from pretraining.train import flops_per_token, held_out, recipe_of
+from pretraining.train import flops_per_token, recipe_of
 
 SAMPLE_PROMPTS = ("The old house", '"I have never', "In the year 1999, the first ship")
 SAMPLE_SEED = 1
 
 
-def card(corpus: Path, work: Path, base: Path, records: Path) -> str:
+def card(work: Path, base: Path, records: Path) -> str:
     """The card's text. Raises FileNotFoundError where a record is missing."""
     model, mark = open_model(work)
     recipe = recipe_of(work)
     log = [json.loads(line) for line in (records / "log.jsonl").read_text().splitlines()]
-    measured = [(book, bits_per_byte(model, book)) for book in measures(held_out(corpus), load_tokenizer(work))]
+    measured = json.loads((records / "measured.json").read_text())
     tokens = mark.step * recipe.tokens_per_step
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
     template = environment.from_string(Path(__file__).with_name("card.md.j2").read_text())
@@ -54,7 +53,7 @@ def card(corpus: Path, work: Path, base: Path, records: Path) -> str:
         share=statistics.median(line["share"] for line in log if "loss" in line),
         curve=[line for line in log if "bits_per_byte" in line],
         measured=measured,
-        mean=statistics.mean(value for _, value in measured),
+        mean=statistics.mean(one["bits_per_byte"] for one in measured),
         held_out=HELD_OUT_LINES,
         samples=list(samples(base)),
         seed=SAMPLE_SEED,
@@ -85,6 +84,8 @@ def _means(worth: dict[str, Any]) -> dict[str, dict[str, float]]:
 
 def samples(base: Path) -> Iterable[tuple[str, str]]:
     opened = load(str(base))
+    # What goes on a text is no answer: its first space is kept.
+    opened = replace(opened, encoder=replace(opened.encoder, frame=Frame(leading_space=False)))
     prompts = [
         Prompt(
             id=number,
@@ -102,12 +103,11 @@ def samples(base: Path) -> Iterable[tuple[str, str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--base", type=Path, required=True, help="the exported folder; its README.md is written")
-    parser.add_argument("--records", type=Path, required=True, help="log, run, scaling, worth, episodes")
+    parser.add_argument("--records", type=Path, required=True, help="log, run, measured, scaling, worth, episodes")
     given = parser.parse_args()
-    text = card(given.corpus, given.work, given.base, given.records)
+    text = card(given.work, given.base, given.records)
     (given.base / "README.md").write_text(text)
 
 
