@@ -24,7 +24,7 @@ from pretraining import checkpoint
 from pretraining.checkpoint import Mark
 from pretraining.corpus import Book, is_held_out, read_books
 from pretraining.measure import Measure, bits_per_byte, matrix_rate, measures
-from pretraining.model import CONTEXT, Llama, Shape
+from pretraining.model import CONTEXT, HEAD_WIDTH, Llama, Shape
 from pretraining.optimizer import optimizers
 from pretraining.tokenizer import load
 from pretraining.tokens import UNTRAINED, Streams, prepare, windows
@@ -200,7 +200,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--tokens-per-step", type=int, default=65536)
-    parser.add_argument("--shape", default="384,4,2,1024", help="hidden,layers,key_heads,inner")
+    parser.add_argument("--shape", type=_shape, default="384,4,2,1024", help="hidden,layers,key_heads,inner")
     parser.add_argument("--exercise-mix", type=float, default=0.5, help="share of exercises in the last tenth")
     parser.add_argument("--until", type=int, help="stop at this step; the same command without it goes on")
     parser.add_argument("--measure-every", type=int, default=0, help="steps between looks at the held-out books")
@@ -208,14 +208,27 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _shape(text: str) -> Shape:
+    try:
+        hidden, layers, key_heads, inner = map(int, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not four numbers, as in 384,4,2,1024") from None
+    shape = Shape(hidden=hidden, layers=layers, key_heads=key_heads, inner=inner)
+    if min(hidden, layers, key_heads, inner) < 1 or hidden % HEAD_WIDTH or shape.heads % key_heads:
+        raise argparse.ArgumentTypeError(f"{text!r}: hidden is a multiple of {HEAD_WIDTH}, and its heads of key_heads")
+    return shape
+
+
 def main() -> None:
-    given = _parser().parse_args()
-    hidden, layers, key_heads, inner = map(int, given.shape.split(","))
+    parser = _parser()
+    given = parser.parse_args()
+    if given.steps < 1 or given.tokens_per_step < CONTEXT or not 0 <= given.exercise_mix <= 1:
+        parser.error(f"--steps is at least 1, --tokens-per-step at least {CONTEXT}, --exercise-mix from 0 to 1")
     recipe = Recipe(
         steps=given.steps,
         tokens_per_step=given.tokens_per_step,
         exercise_mix=given.exercise_mix,
-        shape=Shape(hidden=hidden, layers=layers, key_heads=key_heads, inner=inner),
+        shape=given.shape,
     )
     torch.set_float32_matmul_precision("high")
     given.work.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,7 @@ from pretraining.measure import bits_per_byte, measures
 from pretraining.model import CONTEXT, Llama, Shape
 from pretraining.optimizer import orthogonalise
 from pretraining.tokens import UNTRAINED, prepare, windows
-from pretraining.train import Recipe, loss_of, rate, reader, train
+from pretraining.train import Recipe, loss_of, main, rate, reader, train
 
 ROOT = Path(__file__).parents[2]
 SHAPE = Shape(hidden=128, layers=2, key_heads=1, inner=96)
@@ -170,6 +170,26 @@ def test_a_corpus_that_is_absent_or_cut_short_is_an_error_in_one_line(corpus: Pa
         assert words in done.stderr
         assert "Traceback" not in done.stderr
     assert not list((tmp_path / "b").glob("*.npy"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--shape", "384,4"),
+        ("--shape", "100,1,1,64"),
+        ("--shape", "192,1,2,64"),
+        ("--tokens-per-step", "100"),
+        ("--exercise-mix", "2"),
+        ("--steps", "0"),
+    ],
+    ids=lambda options: " ".join(options),
+)
+def test_sizes_that_cannot_be_are_refused(options: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    given = ["train", "--corpus", "none.xz", "--work", "none", "--steps", "1", *options]
+    monkeypatch.setattr(sys, "argv", given)
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
 
 
 def test_a_checkpoint_of_another_shape_or_a_damaged_one_is_refused(corpus: Path, work: Path) -> None:
