@@ -21,7 +21,6 @@ from sklearn.pipeline import make_pipeline
 from bench import report
 from bench.adapt_top import mean_loss
 from fewtune.data.duplicates import near_duplicates
-from fewtune.data.task import Task as Kind
 from fewtune.engine.base_model import BaseModel, load
 from fewtune.engine.likelihood import measure
 from fewtune.engine.lora import Adapter
@@ -52,14 +51,14 @@ class Fold:
     judge: tuple[Example, ...]
 
 
-def folds(name: str) -> tuple[list[Fold], Kind]:
+def folds(name: str) -> list[Fold]:
     """Five folds in which no row stands apart from its near-duplicates, each with the labels' shares."""
     prepared = prepare_rows(RunSettings(data=str(EXAMPLES / f"{name}.csv")))
     rows, kind = prepared.kept, prepared.task
     together = joined(numbered(normalise(row.prompt) for row in rows), near_duplicates(rows, kind))
     labels = [row.completion if kind.kind == "labels" else "" for row in rows]
     cut = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=FOLD_SEED).split(rows, labels, list(together))
-    return [Fold(train=tuple(rows[i] for i in a), judge=tuple(rows[i] for i in b)) for a, b in cut], kind
+    return [Fold(train=tuple(rows[i] for i in a), judge=tuple(rows[i] for i in b)) for a, b in cut]
 
 
 def tuned(base: BaseModel, plan: Plan, parts: Sequence[Fold]) -> list[Adapter]:
@@ -106,7 +105,7 @@ def share(judge: Callable[[str, Example], bool], answered: Sequence[tuple[str, E
 def worth(base: BaseModel) -> Iterator[tuple[str, list[float]]]:
     """Name of a measure, and its value on each fold."""
     for name, longest in (("tickets", 8), ("orders", 80)):
-        parts, _ = folds(name)
+        parts = folds(name)
         adapters = tuned(base, PLANS[name], parts)
         answered = [
             list(zip(answers(base, adapter, fold.judge, longest), fold.judge, strict=True))
@@ -117,7 +116,7 @@ def worth(base: BaseModel) -> Iterator[tuple[str, list[float]]]:
         else:
             yield "orders: valid JSON", [share(lambda answer, _: is_json(answer), fold) for fold in answered]
             yield "orders: exact", [share(same_fields, fold) for fold in answered]
-    parts, _ = folds("episodes")
+    parts = folds("episodes")
     untuned = [mean_loss(measure(base, list(map(base.encoder.example, fold.judge)), None)) for fold in parts]
     yield "episodes: loss untuned", untuned
     adapters = tuned(base, PLANS["episodes"], parts)
@@ -131,7 +130,7 @@ def worth(base: BaseModel) -> Iterator[tuple[str, list[float]]]:
 def rival() -> list[float]:
     """Accuracy of TF-IDF of words and word pairs with logistic regression, fold by fold."""
     found: list[float] = []
-    for fold in folds("tickets")[0]:
+    for fold in folds("tickets"):
         model = make_pipeline(
             TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(C=10, max_iter=1000)
         )

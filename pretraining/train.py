@@ -1,4 +1,4 @@
-"""Train a base: `python -m pretraining.train --corpus classic_prose.jsonl.xz --work build/pocket --steps 7000`.
+"""Train a base: `python -m pretraining.train --corpus classic_prose.jsonl.xz --work build/pocket --steps 6000`.
 
 On CUDA in bf16, elsewhere in fp32. Killed at any time, the same command goes on from the last checkpoint.
 `pretraining.export` turns the folder into a base.
