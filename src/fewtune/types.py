@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
     """Where a row came from, as the user would look it up."""
 
     file: str
     line: int
-    """Line of the file on which the row begins, counted from 1, header included."""
+    """Line of the file on which the row begins, counted from 1, header included; in sheets and tables the row."""
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+    """Empty where the turn only calls tools."""
+    name: str | None = None
+    """Who speaks, or which tool answers."""
+    trained: bool = False
+    """Whether the answer is learnt; only the assistant's turns can be."""
+    calls: str | None = None
+    """Tool calls, as the JSON text of OpenAI's `tool_calls` list (an old `function_call` becomes one of them)."""
+    call_id: str | None = None
+    """On a tool's turn: the call that it answers."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Example:
     """One row of data: what is given, what is wanted, and where it stands in the user's file."""
 
@@ -28,6 +48,13 @@ class Example:
     source: Source
     rejected: str | None = None
     """A worse answer to the same prompt, where preferences are to be learned."""
+    messages: tuple[Message, ...] | None = None
+    """The whole conversation, where the row is one. `completion` is then what its last trained turn says, and
+    `prompt` the turns before as plain text, for all that knows no turns."""
+    tools: str | None = None
+    """JSON text of the tools that the conversation may call."""
+    group: str | None = None
+    """Rows of one group stay on one side of every split."""
 
 
 @dataclass(frozen=True, kw_only=True)
