@@ -13,6 +13,7 @@ from fewtune.statistics import (
     paired_difference,
     paired_share_interval,
     sign_test,
+    smallest_share_told,
     standard_error,
     wilson_interval,
 )
@@ -178,3 +179,8 @@ def test_an_interval_excludes_only_what_lies_outside() -> None:
     interval = Interval(low=0.0, high=1.0)
     assert not interval.excludes(0.0) and not interval.excludes(1.0)
     assert interval.excludes(-0.1) and interval.excludes(1.1)
+
+
+@pytest.mark.parametrize(("rows", "told"), [(5, None), (6, 1.0), (30, 0.2), (60, 0.1), (600, 0.01)])
+def test_the_smallest_difference_that_rows_can_show_is_six_of_them(rows: int, told: float | None) -> None:
+    assert smallest_share_told(rows) == told

@@ -130,6 +130,15 @@ def sign_test(wins: int, losses: int) -> float:
     return min(1.0, 2 * tail / 2**n)
 
 
+def smallest_share_told(n: int, *, level: float = 0.95) -> float | None:
+    """Smallest difference in the share of right answers that n rows can show: one system never worse, by `sign_test`.
+
+    None where even all rows together cannot: below six rows at 95 %.
+    """
+    needed = next((wins for wins in range(1, n + 1) if sign_test(wins, 0) <= 1 - level), None)
+    return None if needed is None else needed / n
+
+
 def wilson_interval(successes: int, n: int, *, level: float = 0.95) -> Interval | None:
     """Interval of a share by Wilson's score; None for fewer than two rows, by this project's rule for one row.
 

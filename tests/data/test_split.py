@@ -3,13 +3,14 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fewtune.data.duplicates import near_duplicates
-from fewtune.data.split import Split, split
+from fewtune.data.split import Split, folds, leaked, split, split_beside
 from fewtune.data.task import Task
 from fewtune.errors import DataError, UsageError
 from fewtune.similarity import normalise
@@ -106,3 +107,55 @@ def test_every_row_is_in_one_part_and_nothing_alike_is_in_two(
     for key in (lambda example: clusters[example.row], lambda example: normalise(example.prompt)):
         train, valid, test = ({key(example) for example in part} for part in everywhere)
         assert not (train & valid or train & test or valid & test)
+
+
+def test_rows_of_one_group_stay_in_one_part(examples: MakeExamples) -> None:
+    rows = tuple(replace(row, group=f"patient {row.row % 7}") for row in examples(distinct(70)))
+    for seed in range(5):
+        parts = split(rows, TEXT, seed=seed, valid=10, test=10)
+        train, valid, test = ({row.group for row in part} for part in (parts.train, parts.valid, parts.test))
+        assert not (train & valid or train & test or valid & test)
+        assert sizes(parts) == (50, 10, 10)
+
+
+def test_rows_without_prompts_are_not_one_group(examples: MakeExamples) -> None:
+    rows = examples([("", answer) for _, answer in distinct(40)])
+    assert sizes(split(rows, TEXT, seed=0)) == (28, 6, 6)
+
+
+def test_over_all_folds_every_row_is_judged_once_and_never_trained_beside_its_judging(examples: MakeExamples) -> None:
+    labels = ["common"] * 40 + ["usual"] * 20 + ["rare"] * 5
+    rows = examples([(prompt, label) for (prompt, _), label in zip(distinct(65), labels, strict=True)])
+    parts = folds(rows, LABELS, k=5, seed=1)
+    assert sorted(row.row for fold in parts for row in fold.judge) == list(range(65))
+    for fold in parts:
+        assert sorted(row.row for row in (*fold.train, *fold.judge)) == list(range(65))
+        counts = Counter(row.completion for row in fold.judge)
+        assert len(fold.judge) == 13 and abs(counts["common"] - 8) <= 1 and abs(counts["rare"] - 1) <= 1
+
+
+def test_folds_keep_groups_and_near_duplicates_together(examples: MakeExamples) -> None:
+    rows = examples([(f"{text} Please answer soon, thank you very much", "yes") for text, _ in distinct(30)] * 2)
+    for fold in folds(rows, TEXT, k=3, seed=0):
+        assert not {row.prompt for row in fold.train} & {row.prompt for row in fold.judge}
+
+
+@pytest.mark.parametrize("k", [0, 1, 41])
+def test_an_impossible_number_of_folds_names_the_possible_ones(examples: MakeExamples, k: int) -> None:
+    with pytest.raises(UsageError, match="from 2 to 40"):
+        folds(examples(distinct(40)), TEXT, k=k, seed=0)
+
+
+def test_a_training_row_that_nearly_stands_in_the_validation_file_is_found(examples: MakeExamples) -> None:
+    rows = examples([*distinct(20), ("Where is my parcel? It was due on Monday.", "a")])
+    held = tuple(replace(row, row=100 + row.row) for row in examples([("where is my parcel?? it was due on Monday", "b")]))
+    assert leaked(rows, held, LABELS) == (20,)
+    assert leaked(rows[:20], held, LABELS) == ()
+
+
+def test_given_validation_rows_are_taken_as_they_are(examples: MakeExamples) -> None:
+    rows = examples(distinct(40))
+    parts = split_beside(rows[:30], rows[30:], TEXT, seed=0, test=6)
+    assert parts.valid == rows[30:] and len(parts.test) == 6 and len(parts.train) == 24
+    with pytest.raises(DataError, match="No validation row"):
+        split_beside(rows, (), TEXT, seed=0)

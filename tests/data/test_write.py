@@ -9,7 +9,7 @@ import pytest
 from fewtune.data.check import check
 from fewtune.data.repair import repair
 from fewtune.data.task import Task
-from fewtune.data.write import write_changes, write_jsonl
+from fewtune.data.write import write_changes, write_rows
 from fewtune.errors import FewtuneError
 from fewtune.types import Example
 
@@ -18,13 +18,13 @@ MakeExamples = Callable[[list[tuple[str, str]]], tuple[Example, ...]]
 
 def test_rows_stand_one_a_line_as_readable_text(examples: MakeExamples, tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
-    write_jsonl(path, examples([("é\n", '"b"'), ("c", "d")]))
+    write_rows(path, examples([("é\n", '"b"'), ("c", "d")]))
     lines = ['{"prompt": "é\\n", "completion": "\\"b\\""}', '{"prompt": "c", "completion": "d"}', ""]
     assert path.read_bytes() == "\n".join(lines).encode()
 
 
 def test_no_rows_make_an_empty_file(tmp_path: Path) -> None:
-    write_jsonl(tmp_path / "none.jsonl", ())
+    write_rows(tmp_path / "none.jsonl", ())
     assert (tmp_path / "none.jsonl").read_bytes() == b""
 
 
@@ -40,7 +40,7 @@ def test_changes_tell_what_was_done_to_which_line(examples: MakeExamples, tmp_pa
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(examples: MakeExamples, tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
-    write_jsonl(path, examples([("a", "b")]))
+    write_rows(path, examples([("a", "b")]))
     old = path.read_bytes()
 
     def broken() -> object:
@@ -48,7 +48,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(examples: MakeE
         raise OSError(28, "No space left on device")
 
     with pytest.raises(FewtuneError, match="disk is full"):
-        write_jsonl(path, broken())  # pyright: ignore[reportArgumentType]
+        write_rows(path, broken())  # pyright: ignore[reportArgumentType]
     assert (path.read_bytes(), list(tmp_path.iterdir())) == (old, [path])
 
 
@@ -57,6 +57,6 @@ def test_a_place_that_cannot_be_written_is_told(examples: MakeExamples, tmp_path
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
     with pytest.raises(FewtuneError) as caught:
-        write_jsonl(tmp_path / place, examples([("a", "b")]))
+        write_rows(tmp_path / place, examples([("a", "b")]))
     assert caught.value.where == str(tmp_path / place)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]

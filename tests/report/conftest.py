@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from fewtune.report import html
+from fewtune.report.data_part import ChangeLine, DataPart, FindingLine, MaskLine, MaskPiece
 from fewtune.report.summary import (
     CurvePoint,
-    DataPart,
     Difference,
-    FindingLine,
     Interval,
     MetricValue,
     PredictionLine,
@@ -130,6 +129,25 @@ DATA = DataPart(
     train_tokens=10_942,
     trained_tokens=8_214,
     task="text",
+    shape="prompt and completion",
+    notes=("Cells are separated by semicolons.",),
+    changes=(
+        ChangeLine(source="episodes.csv:9", code="stray_whitespace", before=(" A title ", "x"), after=("A title", "x")),
+        ChangeLine(source="episodes.csv:33", code="empty_completion", before=("The last one", ""), after=None),
+    ),
+    changes_made=2,
+    mask=(
+        MaskLine(
+            source="episodes.csv:2",
+            tokens=9,
+            trained_tokens=5,
+            pieces=(
+                MaskPiece(text="The lamp ->", trained=False, stop=False),
+                MaskPiece(text=" It goes <out>.", trained=True, stop=False),
+                MaskPiece(text="<|end|>", trained=True, stop=True),
+            ),
+        ),
+    ),
 )
 
 

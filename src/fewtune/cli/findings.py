@@ -1,76 +1,109 @@
-"""What `prepare` found and wrote, for people and for programs."""
+"""What `prepare` found and wrote, for people and for programs; and its questions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fewtune.cli.show import print_json
-from fewtune.data.check import Finding
+from fewtune.data.checks import Finding
+from fewtune.data.repair import IN_WORDS
+from fewtune.experiment.data_reporting import data_part
 from fewtune.experiment.preparation import Prepared
+from fewtune.experiment.prepared_folder import document
+from fewtune.report import tables
+from fewtune.report.data_part import DataPart, FindingLine, MaskLine
+from fewtune.report.words import printable
+from fewtune.types import Example
 
 _SHOWN_ROWS = 6
+_STYLES = {"error": "red", "warning": "yellow"}
 
 
 def show_prepared(prepared: Prepared, paths: Mapping[str, Path], as_json: bool) -> None:
+    part = data_part(prepared)
     if as_json:
-        print_json(document(prepared, paths))
+        splits = {name: len(getattr(prepared.split, name)) for name in ("train", "valid", "test")}
+        files = {name: str(path) for name, path in paths.items()}
+        print_json(document(part) | {"splits": splits, "files": files})
         return
     console = Console(highlight=False, markup=False)
-    sources = {example.row: str(example.source) for example in prepared.dataset.examples}
-    if prepared.findings:
-        console.print(_table(prepared, sources))
-    dropped = ", ".join(f"{count} {code}" for code, count in prepared.repaired.dropped.items()) or "none"
-    console.print(f"{len(prepared.dataset.examples)} rows read = {len(prepared.kept)} kept + dropped ({dropped}).")
+    _say(console, f"Read as {part.shape}.", *part.notes)
+    if part.findings:
+        console.print(_table(part))
+    _say(console, tables.rows_sum(part))
+    _show_mask(console, part)
     for name in ("train", "valid", "test"):
         console.print(f"{len(getattr(prepared.split, name)):>6} rows  {paths[name]}", soft_wrap=True)
     console.print(f"Every change, before and after: {paths['repairs']}", soft_wrap=True)
+    console.print(f"Report: {paths['data_page']}", soft_wrap=True)
 
 
-def _table(prepared: Prepared, sources: Mapping[int, str]) -> Table:
+def ask(finding: Finding, examples: Sequence[Example]) -> bool:
+    """Show a finding with its first rows and ask whether to make its repair; Enter takes what is recommended."""
+    console = Console(highlight=False, markup=False, stderr=True)
+    console.print(Text(f"{finding.code}: ", style="bold").append(printable(finding.sentence), style="not bold"))
+    for row in finding.rows[:_SHOWN_ROWS]:
+        console.print(f"  {examples[row].source}", style="dim", soft_wrap=True)
+    if len(finding.rows) > _SHOWN_ROWS:
+        console.print(f"  and {len(finding.rows) - _SHOWN_ROWS:,} more", style="dim")
+    rows = "this row" if len(finding.rows) == 1 else "these rows"
+    question = f"Shall {rows} be {IN_WORDS[finding.repair]}?" if finding.repair else ""
+    return typer.confirm(question, default=finding.recommended, err=True)
+
+
+def _say(console: Console, *sentences: str) -> None:
+    for sentence in sentences:
+        console.print(printable(sentence), soft_wrap=True)
+
+
+def _table(part: DataPart) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("finding", "rows", "what", "repair"):
         table.add_column(heading, overflow="fold")
-    for finding in prepared.findings:
-        sentence = f"{finding.sentence}{_lines(finding, sources)}"
-        table.add_row(finding.code, str(len(finding.rows)), sentence, finding.repair or "")
+    for line in part.findings:
+        code = Text(line.code, style=_STYLES.get(line.severity, ""))
+        table.add_row(code, f"{line.count:,}" if line.count else "", f"{line.sentence}{_places(line)}", _repair(line))
     return table
 
 
-def _lines(finding: Finding, sources: Mapping[int, str]) -> str:
+def _repair(line: FindingLine) -> str:
+    if line.repair or not line.proposal:
+        return line.repair or ""
+    return f"none; could be {line.proposal}"
+
+
+def _places(line: FindingLine) -> str:
     """` Lines 12, 40, ….`, or nothing for a finding about the data as a whole."""
-    if not finding.rows:
+    if not line.rows:
         return ""
-    numbers = ", ".join(sources[row].rpartition(":")[2] for row in finding.rows[:_SHOWN_ROWS])
-    more = ", …" if len(finding.rows) > _SHOWN_ROWS else ""
-    return f" Line{'' if len(finding.rows) == 1 else 's'} {numbers}{more}."
+    numbers = ", ".join(row.rpartition(":")[2] for row in line.rows[:_SHOWN_ROWS])
+    more = ", …" if line.count > _SHOWN_ROWS else ""
+    return f" Line{'' if line.count == 1 else 's'} {numbers}{more}."
 
 
-def document(prepared: Prepared, paths: Mapping[str, Path]) -> dict[str, object]:
-    """Schema version 1: rows_read, rows_kept, dropped, task, findings, splits and files."""
-    sources = {example.row: str(example.source) for example in prepared.dataset.examples}
+def _show_mask(console: Console, part: DataPart) -> None:
+    """The first training row, with what is learnt of it in colour and between brackets."""
+    if not part.mask:
+        return
+    line = part.mask[0]
+    console.print(f"What is learnt of {line.source}, {line.trained_tokens} of {line.tokens} tokens:", soft_wrap=True)
+    console.print(_marked(line), soft_wrap=True)
 
-    def told(finding: Finding) -> dict[str, object]:
-        return {
-            "code": finding.code,
-            "severity": finding.severity,
-            "sentence": finding.sentence,
-            "repair": finding.repair,
-            "rows": [sources[row] for row in finding.rows],
-        }
 
-    return {
-        "schema_version": 1,
-        "file": str(prepared.dataset.path),
-        "sha256": prepared.dataset.sha256,
-        "task": prepared.task.kind,
-        "rows_read": len(prepared.dataset.examples),
-        "rows_kept": len(prepared.kept),
-        "dropped": dict(prepared.repaired.dropped),
-        "findings": [told(finding) for finding in prepared.findings],
-        "splits": {name: len(getattr(prepared.split, name)) for name in ("train", "valid", "test")},
-        "files": {name: str(path) for name, path in paths.items()},
-    }
+def _marked(line: MaskLine) -> Text:
+    text = Text("  ")
+    for number, piece in enumerate(line.pieces):
+        before = number > 0 and line.pieces[number - 1].trained
+        if piece.trained and not before:
+            text.append("[", style="dim")
+        style = "bold cyan" if piece.stop else "cyan" if piece.trained else "dim"
+        text.append(printable(piece.text), style=style)
+        if piece.trained and (number + 1 == len(line.pieces) or not line.pieces[number + 1].trained):
+            text.append("]", style="dim")
+    return text

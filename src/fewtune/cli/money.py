@@ -18,8 +18,10 @@ def estimate(
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
     learning_rate: options.LearningRate = None,
+    recipe: options.RecipeName = None,
     prompt_column: options.PromptColumn = None,
     completion_column: options.CompletionColumn = None,
+    prompt_template: options.PromptTemplate = None,
     json: options.Json = False,
 ) -> None:
     """Tokens, dollars and time of a sweep, on this machine and at hosted services."""
@@ -32,8 +34,10 @@ def estimate(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        recipe=recipe,
         prompt_column=prompt_column,
         completion_column=completion_column,
+        prompt_template=prompt_template,
     )
     show_estimate(found, json)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-Data = Annotated[str, typer.Argument(help="CSV or JSONL file of prompts and completions.")]
+Data = Annotated[str, typer.Argument(help="File or folder of examples, or - for standard input.")]
 RunName = Annotated[str, typer.Argument(help="Id of a run, the beginning of one, its folder, or `last`.")]
 Base = Annotated[str | None, typer.Option("--base", help="`pocket` (built in), a model folder, or a hub id.")]
 ProviderName = Annotated[str | None, typer.Option("--provider", help="Where to train: local, openai.")]
@@ -36,6 +36,22 @@ AveragedCheckpoints = Annotated[
 ]
 PromptColumn = Annotated[str | None, typer.Option("--prompt-column", help="Column that holds what is given.")]
 CompletionColumn = Annotated[str | None, typer.Option("--completion-column", help="Column that holds what is wanted.")]
+PromptTemplate = Annotated[
+    str | None, typer.Option("--prompt-template", help="Prompt from several columns, as in '{title} ({year})'.")
+]
+GroupColumn = Annotated[
+    str | None, typer.Option("--group-column", help="Rows with the same value in it stay on one side of every split.")
+]
+RecipeName = Annotated[
+    str | None, typer.Option("--recipe", help="chat or completion; default: what the base is made for.")
+]
+Repair = Annotated[
+    list[str] | None,
+    typer.Option("--repair", help="Code of a finding to repair though it is not recommended; may be repeated."),
+]
+ValidFile = Annotated[
+    Path | None, typer.Option("--valid-file", help="File of validation rows; training rows found in it are dropped.")
+]
 NoRepair = Annotated[
     list[str] | None, typer.Option("--no-repair", help="Code of a finding to leave as it is; may be repeated.")
 ]

@@ -32,23 +32,110 @@ class Split:
     """Judged by."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """One of k divisions; over all of them every row is judged once."""
+
+    train: tuple[Example, ...]
+    judge: tuple[Example, ...]
+
+
+Size = float | int | None
+"""A share of the rows in (0, 0.5], a number of rows, or None for 15 % but at most 60."""
+
+
 def split(
     examples: Sequence[Example],
     task: Task,
     *,
     seed: int,
-    valid: float | int | None = None,
-    test: float | int | None = None,
+    valid: Size = None,
+    test: Size = None,
+    clusters: Sequence[int] | None = None,
 ) -> Split:
     """Divide the rows by chance; the same rows, task, sizes and seed give the same parts.
 
-    `valid` and `test` are a share of the rows in (0, 0.5], a number of rows, or None for 15 % but at most 60.
-    Near-duplicates, and rows with the same prompt, stay in one part; where such groups do not fit, a part is
-    smaller than asked for, never larger. For labels the parts mirror the shares of the labels, and each label
-    keeps a row in train as far as it can.
+    Near-duplicates (rows with the same number in `clusters`, which is found where it is not given), rows with the
+    same prompt and rows of one group stay in one part; where they do not fit, a part is smaller than asked for,
+    never larger. For labels the parts mirror the shares of the labels, and each label keeps a row in train as far
+    as it can.
 
     Raises DataError where there are too few rows, or too few that differ; UsageError for an impossible size.
     """
+    _check_number(examples)
+    rows_test, rows_valid = _size("test", test, len(examples)), _size("valid", valid, len(examples))
+    if rows_test + rows_valid >= len(examples):
+        raise UsageError(
+            f"valid ({rows_valid}) and test ({rows_test}) leave none of the {len(examples)} rows to train on.",
+            fix="Make them smaller.",
+        )
+    groups = _shuffled(_groups(examples, task, clusters), task, random.Random(seed))
+    in_test, groups = _take(groups, rows_test)
+    in_valid, in_train = _take(groups, rows_valid)
+    if not (in_test and in_valid and in_train):
+        raise _too_alike(examples)
+    return Split(train=_in_order(in_train), valid=_in_order(in_valid), test=_in_order(in_test))
+
+
+def split_beside(
+    examples: Sequence[Example],
+    valid: Sequence[Example],
+    task: Task,
+    *,
+    seed: int,
+    test: Size = None,
+    clusters: Sequence[int] | None = None,
+) -> Split:
+    """Divide the rows into train and test where the validation rows were given; raises as `split` does."""
+    _check_number(examples)
+    if not valid:
+        raise DataError("No validation row is left.", fix="Check the file that was given for them.")
+    groups = _shuffled(_groups(examples, task, clusters), task, random.Random(seed))
+    in_test, in_train = _take(groups, _size("test", test, len(examples)))
+    if not (in_test and in_train):
+        raise _too_alike(examples)
+    return Split(train=_in_order(in_train), valid=tuple(valid), test=_in_order(in_test))
+
+
+def folds(
+    examples: Sequence[Example], task: Task, *, k: int, seed: int, clusters: Sequence[int] | None = None
+) -> tuple[Fold, ...]:
+    """Divide the rows k times, so that each is judged once; what belongs together is judged together.
+
+    Sizes differ by the size of the groups; labels are spread as `split` spreads them. Raises UsageError for fewer
+    than two folds or more than there are groups of rows.
+    """
+    _check_number(examples)
+    groups = _shuffled(_groups(examples, task, clusters), task, random.Random(seed))
+    if not 2 <= k <= len(groups):
+        raise UsageError(
+            f"{k} folds cannot be made of {len(examples)} rows in {len(groups)} groups that stay together.",
+            fix=f"Give a number from 2 to {len(groups)}.",
+        )
+    parts: list[list[_Group]] = [[] for _ in range(k)]
+    sizes = [0] * k
+    for place, group in enumerate(groups):
+        # Round robin keeps the labels' shares; of the folds that are level the next one in turn takes the group.
+        smallest = min(range(k), key=lambda fold: (sizes[fold], (fold - place) % k))
+        parts[smallest].append(group)
+        sizes[smallest] += len(group)
+    return tuple(
+        Fold(train=_in_order([group for part in parts if part is not judged for group in part]), judge=_in_order(judged))
+        for judged in parts
+    )
+
+
+def leaked(
+    train: Sequence[Example], valid: Sequence[Example], task: Task, clusters: Sequence[int] | None = None
+) -> tuple[int, ...]:
+    """Row numbers in `train` that stand, or nearly stand, in `valid` too; `clusters` is of both, train first."""
+    both = [*train, *valid]
+    held = {example.row for example in valid}
+    mixed = (group for group in _groups(both, task, clusters) if any(one.row in held for one in group))
+    return tuple(sorted(example.row for group in mixed for example in group if example.row not in held))
+
+
+def _check_number(examples: Sequence[Example]) -> None:
     if len(examples) < _FEWEST_ROWS:
         raise DataError(
             f"{len(examples)} usable row{'' if len(examples) == 1 else 's'} cannot be split: "
@@ -56,25 +143,17 @@ def split(
             where=examples[0].source.file if examples else None,
             fix="Add rows; a hundred or more usually pay off.",
         )
-    rows_test, rows_valid = _size("test", test, len(examples)), _size("valid", valid, len(examples))
-    if rows_test + rows_valid >= len(examples):
-        raise UsageError(
-            f"valid ({rows_valid}) and test ({rows_test}) leave none of the {len(examples)} rows to train on.",
-            fix="Make them smaller.",
-        )
-    groups = _shuffled(_groups(examples, task), task, random.Random(seed))
-    in_test, groups = _take(groups, rows_test)
-    in_valid, in_train = _take(groups, rows_valid)
-    if not (in_test and in_valid and in_train):
-        raise DataError(
-            "Nearly all rows are alike or have the same prompt, so they cannot be divided fairly.",
-            where=examples[0].source.file,
-            fix="Add rows with other prompts, or check that the right column was taken for the prompt.",
-        )
-    return Split(train=_in_order(in_train), valid=_in_order(in_valid), test=_in_order(in_test))
 
 
-def _size(name: str, size: float | int | None, rows: int) -> int:
+def _too_alike(examples: Sequence[Example]) -> DataError:
+    return DataError(
+        "Nearly all rows are alike, or have the same prompt or group, so they cannot be divided fairly.",
+        where=examples[0].source.file,
+        fix="Add rows with other prompts, or check that the right column was taken for the prompt.",
+    )
+
+
+def _size(name: str, size: Size, rows: int) -> int:
     if size is None:
         return min(_DEFAULT_MOST, max(1, round(_DEFAULT_SHARE * rows)))
     if isinstance(size, int) and not isinstance(size, bool) and size >= 1:
@@ -86,11 +165,13 @@ def _size(name: str, size: float | int | None, rows: int) -> int:
     )
 
 
-def _groups(examples: Sequence[Example], task: Task) -> list[_Group]:
+def _groups(examples: Sequence[Example], task: Task, clusters: Sequence[int] | None) -> list[_Group]:
     """What must stay together, in the order of the file."""
-    same_prompt = numbered(normalise(example.prompt) for example in examples)
+    same_prompt = numbered(normalise(example.prompt) or example.row for example in examples)
+    alike = near_duplicates(examples, task) if clusters is None else clusters
+    named = numbered(example.row if example.group is None else f"group {example.group}" for example in examples)
     groups: defaultdict[int, list[Example]] = defaultdict(list)
-    for example, number in zip(examples, joined(same_prompt, near_duplicates(examples, task)), strict=True):
+    for example, number in zip(examples, joined(same_prompt, alike, named), strict=True):
         groups[number].append(example)
     return [tuple(group) for group in groups.values()]
 

@@ -11,7 +11,8 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from fewtune.cost.estimate import Offer, Range, spoken_duration
-from fewtune.data.check import Finding
+from fewtune.data.checks import Finding
+from fewtune.data.repair import IN_WORDS
 from fewtune.report.words import count, counted, heading, printable
 
 if TYPE_CHECKING:
@@ -20,17 +21,16 @@ if TYPE_CHECKING:
 
 _SHOWN_LINES = 6
 _SHOWN_OFFERS = 5
-_DONE = {"drop": "dropped", "strip": "stripped", "relabel": "relabelled"}
 
 
 def prepared_html(prepared: Prepared) -> str:
     """Findings with what was done about them, what became of the rows, and the three parts."""
     findings = _table(("finding", "rows", "what", "repair"), (_finding(prepared, one) for one in prepared.findings))
-    nothing = f"<p>{count(len(prepared.dataset.examples))} rows were checked and nothing was found.</p>"
+    nothing = f"<p>{count(len(prepared.examples))} rows were checked and nothing was found.</p>"
     parts = (("train", "fitted on"), ("valid", "chosen with"), ("test", "judged by"))
     rows = ((_bold(name), _right(count(len(getattr(prepared.split, name)))), _text(use)) for name, use in parts)
     return (
-        f"<p>{_bold(prepared.dataset.path.name)}: {_text(rows_sum(prepared))}</p>"
+        f"<p>{_bold(prepared.dataset.name)}: {_text(rows_sum(prepared))}</p>"
         f"{findings if prepared.findings else nothing}{_table(('part', 'rows', 'use'), rows)}"
     )
 
@@ -38,19 +38,19 @@ def prepared_html(prepared: Prepared) -> str:
 def rows_sum(prepared: Prepared) -> str:
     """`180 rows read = 175 kept + 4 dropped (duplicate row) + 1 dropped (empty completion)`."""
     dropped = prepared.repaired.dropped.items()
-    read, kept = counted(len(prepared.dataset.examples), "row"), count(len(prepared.kept))
+    read, kept = counted(len(prepared.examples), "row"), count(len(prepared.kept))
     return " + ".join(
         [f"{read} read = {kept} kept", *(f"{count(rows)} dropped ({heading(code)})" for code, rows in dropped)]
     )
 
 
 def _finding(prepared: Prepared, finding: Finding) -> tuple[str, ...]:
-    lines = {example.row: example.source.line for example in prepared.dataset.examples}
+    lines = {example.row: example.source.line for example in prepared.examples}
     places = ", ".join(str(lines[row]) for row in finding.rows[:_SHOWN_LINES])
     more = ", …" if len(finding.rows) > _SHOWN_LINES else ""
     where = f" Line{'s' if len(finding.rows) > 1 else ''} {places}{more}." if finding.rows else ""
     done = Counter(change.code for change in prepared.changes)[finding.code]
-    repair = f"{count(done)} {_DONE[finding.repair]}" if finding.repair and done else "none"
+    repair = f"{count(done)} {IN_WORDS[finding.repair]}" if finding.repair and done else "none"
     return (
         _short(_bold(heading(finding.code))),
         _right(count(len(finding.rows)) if finding.rows else ""),

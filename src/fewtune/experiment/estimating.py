@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from fewtune.cost import prices
 from fewtune.cost.estimate import MachineSpeed, Offer, Range, Tokens, approximate_tokens, estimate, spoken_duration
+from fewtune.data.tokens import count_tokens
 from fewtune.errors import BudgetError
 from fewtune.experiment.display import estimate_html, estimate_line
 from fewtune.experiment.preparation import Prepared
@@ -63,9 +64,9 @@ def estimate_sweep(
 
 
 def _count(prepared: Prepared, examples: Sequence[Example]) -> Range:
-    counted = prepared.tokens(examples)
-    if counted is not None:
-        return Range.exactly(counted[0])
+    if prepared.encoder is not None:
+        counted = count_tokens(examples, prepared.encoder, prepared.seed).all
+        return Range(low=counted.low, high=counted.high)
     total = Range.exactly(0)
     for example in examples:
         total += approximate_tokens(example.prompt + example.completion)

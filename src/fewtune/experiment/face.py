@@ -16,7 +16,7 @@ from fewtune.experiment.estimating import Estimate
 from fewtune.experiment.folder import is_held
 from fewtune.experiment.judgement import TEMPERATURES
 from fewtune.experiment.notebook import watched
-from fewtune.experiment.preparation import Prepared, prepare_rows
+from fewtune.experiment.preparation import Decide, Prepared, prepare_rows
 from fewtune.experiment.progress import Watch
 from fewtune.experiment.settings import RunSettings
 from fewtune.providers.contract import BASE, Chunk, Provider, Request
@@ -57,12 +57,22 @@ class Options(TypedDict, total=False):
     """Share of the blocks, from the top, to adapt; below 1 is faster."""
     averaged_checkpoints: int | None
     """Take the mean of this many last epochs' adapters."""
+    recipe: str | None
+    """`chat` or `completion`; None is what the base is made for."""
     prompt_column: str | None
     completion_column: str | None
+    prompt_template: str | None
+    """The prompt from several columns, as in `{title} ({year})`."""
+    group_column: str | None
+    """Rows with the same value in it stay on one side of every split."""
     no_repair: Sequence[str] | None
     """Codes of findings to leave as they are."""
+    repair: Sequence[str] | None
+    """Codes of findings to repair though it is not recommended."""
     valid: float | None
     """Validation rows: a share below 1, or a number."""
+    valid_file: str | Path | None
+    """A file of validation rows; training rows that stand in it are dropped."""
     test: float | None
 
 
@@ -212,9 +222,12 @@ def resume(
     return open_run(done.id)
 
 
-def prepare(data: str | Path, **options: Unpack[Options]) -> Prepared:
-    """Read, check, repair and split; nothing is written until `.write(folder)`."""
-    return prepare_rows(_settings(str(data), options))
+def prepare(data: str | Path, *, decide: Decide | None = None, **options: Unpack[Options]) -> Prepared:
+    """Read, check, repair and split; nothing is written until `.write(folder)`.
+
+    `decide` is asked, finding by finding, whether to make its repair; without it the recommended ones are made.
+    """
+    return prepare_rows(_settings(str(data), options), decide)
 
 
 def estimate(data: str | Path, **options: Unpack[Options]) -> Estimate:
@@ -297,12 +310,26 @@ def _settings(data: str, options: Options) -> RunSettings:
         gradient_accumulation=options.get("gradient_accumulation") or default.gradient_accumulation,
         adapt_top=options.get("adapt_top") or default.adapt_top,
         averaged_checkpoints=options.get("averaged_checkpoints") or default.averaged_checkpoints,
+        valid_file=valid_file if (valid_file := options.get("valid_file")) is None else str(valid_file),
+        recipe=_recipe(options.get("recipe")),
         prompt_column=options.get("prompt_column"),
         completion_column=options.get("completion_column"),
+        prompt_template=options.get("prompt_template"),
+        group_column=options.get("group_column"),
         refused_repairs=tuple(options.get("no_repair") or ()),
+        accepted_repairs=tuple(options.get("repair") or ()),
         valid=_size(options.get("valid")),
         test=_size(options.get("test")),
     )
+
+
+def _recipe(given: str | None) -> str | None:
+    if given not in (None, "chat", "completion"):
+        raise UsageError(
+            f"There is no recipe {given!r} to train by.",
+            fix="There are chat and completion; openai-2022 only prepares: fewtune prepare DATA --recipe openai-2022.",
+        )
+    return given
 
 
 def _numbers(option: str, given: Numbers[Number], kind: type[Number]) -> tuple[Number, ...]:

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from fewtune import providers
-from fewtune.data.check import CHECKS, Finding, check
+from fewtune.bases.languages import languages
+from fewtune.data.checks import CHECKS, Finding, Material, check
+from fewtune.data.columns import Columns
+from fewtune.data.duplicates import near_duplicates
 from fewtune.data.encode import Encoder
+from fewtune.data.mask import Mask, mask
+from fewtune.data.rendering import RowShape
 from fewtune.data.read import Dataset, read
 from fewtune.data.repair import Change, Repaired, repair
-from fewtune.data.split import Split, split
+from fewtune.data.split import Fold, Split, folds, leaked, split, split_beside
 from fewtune.data.task import Task, recognise
-from fewtune.data.write import write_changes, write_jsonl
-from fewtune.errors import DataError, UsageError, from_os_error
+from fewtune.data.tokens import TokenCount, count_tokens
+from fewtune.errors import DataError, UsageError
 from fewtune.experiment.display import prepared_html, rows_sum
 from fewtune.experiment.settings import RunSettings
+from fewtune.statistics import smallest_share_told
 from fewtune.types import Example
 
-_TOO_LONG = "too_long"
+Decide = Callable[[Finding, Sequence[Example]], bool]
+"""Whether to make a finding's repair; the examples are all rows read, by row number."""
+
+_LEAKED = "leaked_row"
+_FEW_VALIDATION_ROWS = "few_validation_rows"
+_COARSE, _TOO_COARSE = 0.1, 0.2
+"""Share of right answers: where the validation rows show no smaller difference, it is noted, and warned about."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,78 +40,114 @@ class Prepared:
     """A data set as it will be used, and all that was found and done on the way."""
 
     dataset: Dataset
+    given_valid: Dataset | None
+    """The validation rows, where a file of their own was given for them."""
     task: Task
     findings: tuple[Finding, ...]
+    accepted: frozenset[str]
+    """Codes of the findings whose repair was made."""
     repaired: Repaired
     split: Split
+    clusters: tuple[int, ...]
+    """Numbers of the near-duplicate clusters of the kept rows."""
     encoder: Encoder | None
     """None for a hosted base, whose tokenizer is not at hand."""
+    base: str
+    seed: int
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether the base is spoken to in turns; of a hosted base, whether the rows are conversations."""
+        return self.encoder.is_chat if self.encoder else any(one.messages for one in self.kept)
+
+    @property
+    def examples(self) -> tuple[Example, ...]:
+        """All rows read, by row number."""
+        return (*self.dataset.examples, *(self.given_valid.examples if self.given_valid else ()))
 
     @property
     def kept(self) -> tuple[Example, ...]:
-        return tuple(self.repaired.examples)
+        return self.repaired.examples
 
     @property
     def changes(self) -> tuple[Change, ...]:
-        return tuple(self.repaired.changes)
+        return self.repaired.changes
 
-    def tokens(self, examples: Sequence[Example]) -> tuple[int, int] | None:
-        """Tokens of one pass over the examples, and how many of them are trained on."""
-        if self.encoder is None:
-            return None
-        encoded = [self.encoder.example(example) for example in examples]
-        return sum(len(one.ids) for one in encoded), sum(one.trained_tokens for one in encoded)
+    @cached_property
+    def tokens(self) -> TokenCount | None:
+        """Tokens of one pass over the training rows; None where the base's tokenizer is not at hand."""
+        return self.encoder and count_tokens(self.split.train, self.encoder, self.seed)
 
-    def write(self, folder: Path) -> dict[str, Path]:
-        """Write train.jsonl, valid.jsonl, test.jsonl and repairs.jsonl; gives the paths by name."""
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise from_os_error(error, "make the folder for the prepared rows", folder) from error
-        parts = {"train": self.split.train, "valid": self.split.valid, "test": self.split.test}
-        paths = {name: folder / f"{name}.jsonl" for name in (*parts, "repairs")}
-        for name, examples in parts.items():
-            write_jsonl(paths[name], examples)
-        write_changes(paths["repairs"], self.changes)
-        return paths
+    @cached_property
+    def mask(self) -> Mask | None:
+        """What is trained on in the first rows, and what is not."""
+        return self.encoder and mask(self.encoder, self.split.train)
+
+    def folds(self, k: int) -> tuple[Fold, ...]:
+        """Divide the kept rows k times, so that each is judged once."""
+        return folds(self.kept, self.task, k=k, seed=self.seed, clusters=self.clusters)
+
+    def write(self, folder: Path, *, format: RowShape = "openai-completion", folds: int = 0) -> dict[str, Path]:
+        """Write train.jsonl, valid.jsonl, test.jsonl, repairs.jsonl, data-report.json and data-report.html.
+
+        With `folds`, also so many folders of train.jsonl and valid.jsonl. Gives the paths by name.
+        """
+        from fewtune.experiment import prepared_folder
+
+        paths = prepared_folder.write_parts(self, folder, format)
+        if folds:
+            paths |= prepared_folder.write_folds(self, folder, format, folds)
+        return paths | prepared_folder.write_report(self, folder)
 
     def __repr__(self) -> str:
-        return f"Prepared({self.dataset.path.name!r}: {rows_sum(self)})"
+        return f"Prepared({self.dataset.name!r}: {rows_sum(self)})"
 
     def _repr_html_(self) -> str:
         return prepared_html(self)
 
 
-def prepare_rows(settings: RunSettings) -> Prepared:
-    """Raises DataError for a file that cannot be read, or that leaves too few rows."""
-    _check_codes(settings.refused_repairs)
+def prepare_rows(settings: RunSettings, decide: Decide | None = None) -> Prepared:
+    """Read, check, repair and split; `decide` is asked for each repair that the settings leave open.
+
+    Without `decide` the recommended repairs are made. Raises DataError for a file that cannot be read, or that
+    leaves too few rows.
+    """
+    _check_codes((*settings.refused_repairs, *settings.accepted_repairs))
     encoder = _encoder(settings)
-    dataset = read(
-        Path(settings.data), prompt_column=settings.prompt_column, completion_column=settings.completion_column
-    )
-    task = recognise(dataset.examples)
-    findings = check(dataset.examples, task)
-    if encoder:
-        findings += _too_long(dataset.examples, encoder)
-    repaired = repair(dataset.examples, findings, settings.refused_repairs)
+    dataset, given_valid = _datasets(settings)
+    rows = (*dataset.examples, *(given_valid.examples if given_valid else ()))
+    material = _material(settings, rows, encoder)
+    findings = check(material)
+    if given_valid:
+        findings += _leaks(material, len(dataset.examples))
+    accepted = _accepted(findings, settings, decide, rows)
+    repaired = repair(rows, findings, accepted)
     if not repaired.examples:
-        dropped = ", ".join(f"{count} {code}" for code, count in repaired.dropped.items())
-        raise DataError(
-            f"No row can be used: of {len(dataset.examples)} all were dropped ({dropped}).",
-            where=settings.data,
-            fix="Check that the right columns were taken for prompt and completion.",
-        )
+        raise _nothing_left(settings, len(rows), repaired)
     task = recognise(repaired.examples)
-    parts = split(repaired.examples, task, seed=settings.seed, valid=settings.valid, test=settings.test)
-    return Prepared(dataset=dataset, task=task, findings=findings, repaired=repaired, split=parts, encoder=encoder)
+    clusters = _clusters(material, repaired, task)
+    parts = _split(settings, repaired.examples, task, clusters, given_valid and len(dataset.examples))
+    return Prepared(
+        dataset=dataset,
+        given_valid=given_valid,
+        task=task,
+        findings=findings + _resolution(parts, task),
+        accepted=accepted,
+        repaired=repaired,
+        split=parts,
+        clusters=clusters,
+        encoder=encoder,
+        base=settings.base,
+        seed=settings.seed,
+    )
 
 
 def _check_codes(codes: Sequence[str]) -> None:
     # A check is named after the code of its finding.
-    known = sorted([*(one.__name__ for one in CHECKS), _TOO_LONG])
+    known = sorted([*(one.__name__ for one in CHECKS), _LEAKED])
     unknown = [code for code in codes if code not in known]
     if unknown:
-        raise UsageError(f"--no-repair has {unknown[0]!r}, which is no finding.", fix=f"There are: {', '.join(known)}.")
+        raise UsageError(f"There is no finding {unknown[0]!r} to repair.", fix=f"There are: {', '.join(known)}.")
 
 
 def _encoder(settings: RunSettings) -> Encoder | None:
@@ -106,14 +155,102 @@ def _encoder(settings: RunSettings) -> Encoder | None:
         return None
     from fewtune.bases.folder import open_encoder
 
-    return open_encoder(settings.base)
+    return open_encoder(settings.base, settings.recipe)
 
 
-def _too_long(examples: Sequence[Example], encoder: Encoder) -> tuple[Finding, ...]:
-    """A row longer than the base's context cannot be trained on whole, and is never cut in silence."""
-    rows = tuple(example.row for example in examples if encoder.fit(example) is None)
+def _datasets(settings: RunSettings) -> tuple[Dataset, Dataset | None]:
+    columns = Columns(
+        prompt=settings.prompt_column,
+        completion=settings.completion_column,
+        prompt_template=settings.prompt_template,
+        group=settings.group_column,
+    )
+    dataset = read(settings.data, columns=columns)
+    if settings.valid_file is None:
+        return dataset, None
+    if settings.valid is not None:
+        raise UsageError("--valid and --valid-file cannot both be given.", fix="Leave one of them out.")
+    return dataset, read(settings.valid_file, columns=columns, first_row=len(dataset.examples))
+
+
+def _material(settings: RunSettings, rows: Sequence[Example], encoder: Encoder | None) -> Material:
+    local = providers.kind(settings.provider).local_base
+    return Material(
+        examples=rows,
+        task=recognise(rows),
+        context=encoder.context if encoder else None,
+        length=encoder.length if encoder else None,
+        languages=languages(settings.base) if local else None,
+    )
+
+
+def _leaks(material: Material, train_rows: int) -> tuple[Finding, ...]:
+    train, valid = material.examples[:train_rows], material.examples[train_rows:]
+    rows = leaked(train, valid, material.task, material.clusters)
     if not rows:
         return ()
-    counted = "1 row is" if len(rows) == 1 else f"{len(rows)} rows are"
-    sentence = f"{counted} longer than the {encoder.context} tokens that the base reads."
-    return (Finding(code=_TOO_LONG, severity="error", rows=rows, sentence=sentence, repair="drop", recommended=True),)
+    counted = "1 row" if len(rows) == 1 else f"{len(rows):,} rows"
+    sentence = f"In {counted} the text is that of a validation row, or nearly; trained on, it would flatter the result."
+    return (Finding(code=_LEAKED, severity="error", rows=rows, sentence=sentence, repair="drop", recommended=True),)
+
+
+def _accepted(
+    findings: Sequence[Finding], settings: RunSettings, decide: Decide | None, rows: Sequence[Example]
+) -> frozenset[str]:
+    def accepts(finding: Finding) -> bool:
+        if finding.code in settings.refused_repairs or finding.code in settings.accepted_repairs:
+            return finding.code in settings.accepted_repairs
+        return decide(finding, rows) if decide else finding.recommended
+
+    return frozenset(finding.code for finding in findings if finding.repair and accepts(finding))
+
+
+def _nothing_left(settings: RunSettings, rows: int, repaired: Repaired) -> DataError:
+    dropped = ", ".join(f"{count} {code}" for code, count in repaired.dropped.items())
+    return DataError(
+        f"No row can be used: of {rows} all were dropped ({dropped}).",
+        where=settings.data,
+        fix="Check that the right columns were taken for prompt and completion.",
+    )
+
+
+def _clusters(material: Material, repaired: Repaired, task: Task) -> tuple[int, ...]:
+    """Of the kept rows; found anew only where a repair changed words, or what kind of task it is."""
+    changed = any(change.after and change.code != "stray_whitespace" for change in repaired.changes)
+    if changed or task.kind != material.task.kind:
+        return near_duplicates(repaired.examples, task)
+    return tuple(material.clusters[example.row] for example in repaired.examples)
+
+
+def _split(
+    settings: RunSettings, kept: Sequence[Example], task: Task, clusters: tuple[int, ...], train_rows: int | None
+) -> Split:
+    if train_rows is None:
+        return split(
+            kept, task, seed=settings.seed, valid=settings.valid, test=settings.test, clusters=clusters
+        )
+    border = sum(example.row < train_rows for example in kept)
+    return split_beside(
+        kept[:border], kept[border:], task, seed=settings.seed, test=settings.test, clusters=clusters[:border]
+    )
+
+
+def _resolution(parts: Split, task: Task) -> tuple[Finding, ...]:
+    """What the validation rows cannot tell apart, in numbers."""
+    rows, told = len(parts.valid), smallest_share_told(len(parts.valid))
+    if told is not None and told <= _COARSE:
+        return ()
+    counted = "1 validation row" if rows == 1 else f"{rows} validation rows"
+    if told is None:
+        sentence = f"With {counted} no two models can be told apart by their right answers."
+    else:
+        sentence = (
+            f"With {counted} two models can be told apart by their right answers only from a difference of "
+            f"{100 * told:.0f} points on (95 %, and only if the better one is never worse)."
+        )
+    severity = "warning" if told is None or told > _TOO_COARSE else "note"
+    return (
+        Finding(
+            code=_FEW_VALIDATION_ROWS, severity=severity, rows=(), sentence=sentence, repair=None, recommended=False
+        ),
+    )

@@ -19,6 +19,7 @@ from fewtune.experiment.folder import held
 from fewtune.experiment.interruption import Interruption, watching
 from fewtune.experiment.judgement import Judgement, answer, judge, systems
 from fewtune.experiment.preparation import Prepared, prepare_rows
+from fewtune.experiment.prepared_folder import write_parts
 from fewtune.experiment.progress import Note, Stage, Watch, unwatched
 from fewtune.experiment.settings import RunSettings
 from fewtune.experiment.summarising import summarise_run
@@ -162,7 +163,7 @@ def estimate(settings: RunSettings, prepared: Prepared, chosen: Sequence[Trunk])
 
 
 def _stages(job: _Job, prepared: Prepared, chosen: Sequence[Trunk]) -> Summary:
-    files = prepared.write(job.folder)
+    files = write_parts(prepared, job.folder)
     job.watch(Stage(name="load", text=f"Loading {job.settings.base}"))
     _tell_of_experts(job)
     provider = connect(job.settings, prepared, job.folder)

@@ -34,10 +34,20 @@ class RunSettings:
     valid: float | int | None = None
     """Share or number of validation rows; None leaves it to the size of the data."""
     test: float | int | None = None
+    valid_file: str | None = None
+    """Path of a file of validation rows; then none are taken from the data."""
+    recipe: str | None = None
+    """`chat` or `completion`; None is what the base is made for."""
     prompt_column: str | None = None
     completion_column: str | None = None
+    prompt_template: str | None = None
+    """The prompt put together from several columns, as in `{title} ({year})`."""
+    group_column: str | None = None
+    """Rows with the same value in it stay on one side of every split."""
     refused_repairs: tuple[str, ...] = ()
     """Codes of findings that are left as they are."""
+    accepted_repairs: tuple[str, ...] = ()
+    """Codes of findings that are repaired though it is not recommended."""
     evaluate: bool = True
     """Judge base, few-shot prompt and tuned model on the test rows."""
     shots: int = 3

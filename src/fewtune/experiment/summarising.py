@@ -12,15 +12,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from fewtune.evaluation.comparison import Compared, Measured
+from fewtune.experiment.data_reporting import data_part
 from fewtune.experiment.judgement import SYSTEMS, Judgement
 from fewtune.experiment.preparation import Prepared
 from fewtune.experiment.settings import RunSettings
 from fewtune.experiment.sweep import Reading
 from fewtune.report.summary import (
     CurvePoint,
-    DataPart,
     Difference,
-    FindingLine,
     Interval,
     MetricValue,
     PredictionLine,
@@ -33,7 +32,9 @@ from fewtune.statistics import Interval as Measure
 from fewtune.store.runs import PointRecord, PredictionRecord, RunRecord, TrialRecord
 
 _PACKAGES = ("fewtune", "torch", "transformers", "tokenizers", "safetensors", "openai")
-_REPAIRS = {"drop": "dropped", "strip": "white space removed", "relabel": "given the usual label"}
+
+
+_REPAIR_OPTIONS = {"refused_repairs": "--no-repair", "accepted_repairs": "--repair"}
 
 
 def summarise_run(
@@ -63,7 +64,7 @@ def summarise_run(
         machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         seconds=sum(trial.seconds for trial in trials) + sum(one.seconds or 0 for one in _last_of(predictions)),
         usd=None if None in bills else sum(bill or 0.0 for bill in bills),
-        data=_data_part(settings, prepared),
+        data=data_part(prepared),
         trials=tuple(_trial_line(reading, trials) for reading in readings),
         chosen=selection.chosen,
         tied=selection.tied,
@@ -83,8 +84,8 @@ def command(settings: RunSettings) -> str:
     for name, value in settings.to_json().items():
         if name in ("data", "evaluate") or value == getattr(default, name):
             continue
-        if name == "refused_repairs":
-            words += [word for code in value for word in ("--no-repair", code)]
+        if name in _REPAIR_OPTIONS:
+            words += [word for code in value for word in (_REPAIR_OPTIONS[name], code)]
         elif isinstance(value, tuple | list):
             numbers: tuple[float, ...] = getattr(settings, name)
             words += [lists[name], ",".join(f"{number:g}" for number in numbers)]
@@ -110,43 +111,6 @@ def _last_of(predictions: Sequence[PredictionRecord]) -> list[PredictionRecord]:
         if (one.seconds and one.seconds > (by_system.get(one.system, one).seconds or 0)) or one.system not in by_system:
             by_system[one.system] = one
     return list(by_system.values())
-
-
-def _data_part(settings: RunSettings, prepared: Prepared) -> DataPart:
-    counted = prepared.tokens(prepared.split.train)
-    dataset, repaired = prepared.dataset, prepared.repaired
-    return DataPart(
-        file=settings.data,
-        sha256=dataset.sha256,
-        rows_read=len(dataset.examples),
-        rows_kept=len(repaired.examples),
-        dropped=dict(repaired.dropped),
-        findings=finding_lines(settings, prepared),
-        train_rows=len(prepared.split.train),
-        valid_rows=len(prepared.split.valid),
-        test_rows=len(prepared.split.test),
-        train_tokens=counted[0] if counted else None,
-        trained_tokens=counted[1] if counted else None,
-        task=prepared.task.kind,
-    )
-
-
-def finding_lines(settings: RunSettings, prepared: Prepared) -> tuple[FindingLine, ...]:
-    sources = {example.row: str(example.source) for example in prepared.dataset.examples}
-    lines: list[FindingLine] = []
-    for finding in prepared.findings:
-        applied = finding.recommended and finding.repair and finding.code not in settings.refused_repairs
-        lines.append(
-            FindingLine(
-                code=finding.code,
-                severity=finding.severity,
-                count=len(finding.rows),
-                sentence=finding.sentence,
-                repair=_REPAIRS[finding.repair] if applied and finding.repair else None,
-                rows=tuple(sources[row] for row in finding.rows),
-            )
-        )
-    return tuple(lines)
 
 
 def _trial_line(reading: Reading, trials: Sequence[TrialRecord]) -> TrialLine:

@@ -21,6 +21,7 @@ from markupsafe import Markup
 from fewtune.errors import from_os_error
 from fewtune.report import charts, curves, metrics, tables, words
 from fewtune.report.summary import Interval, PredictionLine, Summary, SystemLine
+from fewtune.report.word_changes import word_changes
 
 SHOWN_PREDICTIONS = 12
 SHOWN_ROWS = 6
@@ -74,7 +75,6 @@ def render(summary: Summary) -> str:
             script=Markup(SCRIPT),
             script_hash=base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode(),
             shown_predictions=SHOWN_PREDICTIONS,
-            shown_rows=SHOWN_ROWS,
         )
     )
 
@@ -84,9 +84,13 @@ def write(summary: Summary, path: Path) -> None:
 
     Raises UnfinishedError when the disk is full, UsageError when the path cannot be written.
     """
-    content = render(summary).encode("utf-8", "replace")
+    write_page(render(summary), path)
+
+
+def write_page(page: str, path: Path) -> None:
+    """The same for a page that is there already."""
     try:
-        _replace(path, content)
+        _replace(path, page.encode("utf-8", "replace"))
     except OSError as error:
         raise from_os_error(error, "write the report", path) from error
 
@@ -115,7 +119,14 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         finalize=_finalize,
     )
-    shown: dict[str, Any] = {"words": words, "tables": tables, "fold": fold, "css": _css_name}
+    shown: dict[str, Any] = {
+        "words": words,
+        "tables": tables,
+        "fold": fold,
+        "css": _css_name,
+        "word_changes": word_changes,
+        "SHOWN_ROWS": SHOWN_ROWS,
+    }
     cast("dict[str, Any]", made.globals).update(shown)
     return made
 

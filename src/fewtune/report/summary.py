@@ -6,42 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fewtune.report.data_part import DataPart
+
 SCHEMA_VERSION = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class FindingLine:
-    """One kind of flaw in the data, and what was done about it."""
-
-    code: str
-    severity: str
-    """`error`, `warning` or `note`."""
-    count: int
-    sentence: str
-    repair: str | None
-    """What was done, in words; None when the rows were left as they are."""
-    rows: tuple[str, ...]
-    """file:line of the rows."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataPart:
-    file: str
-    sha256: str
-    rows_read: int
-    rows_kept: int
-    dropped: Mapping[str, int]
-    """Rows dropped by finding code; rows_read = rows_kept + the sum of these."""
-    findings: tuple[FindingLine, ...]
-    train_rows: int
-    valid_rows: int
-    test_rows: int
-    train_tokens: int | None
-    """Tokens of one epoch; None where the base's tokenizer is not at hand."""
-    trained_tokens: int | None
-    """Of these, how many are trained on."""
-    task: str
-    """`text`, `labels` or `json`."""
 
 
 @dataclass(frozen=True, kw_only=True)

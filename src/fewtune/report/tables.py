@@ -9,6 +9,7 @@ from typing import Any
 
 from fewtune.evaluation import metrics as evaluation
 from fewtune.report import metrics, words
+from fewtune.report.data_part import DataPart
 from fewtune.report.metrics import Metric
 from fewtune.report.summary import Difference, Summary, TrialLine
 
@@ -129,9 +130,8 @@ def mark(summary: Summary, trial: TrialLine) -> str:
     return "tied" if trial.id in summary.tied else ""
 
 
-def rows_sum(summary: Summary) -> str:
+def rows_sum(data: DataPart) -> str:
     """`120 rows read = 113 kept + 4 dropped as duplicate + ...`."""
-    data = summary.data
     dropped = "".join(
         f" + {words.count(number)} dropped ({words.heading(code)})" for code, number in data.dropped.items()
     )

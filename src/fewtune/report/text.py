@@ -101,7 +101,7 @@ def _sweep(summary: Summary, console: Console) -> None:
 
 
 def _data(summary: Summary, console: Console) -> None:
-    console.print(_text(f"{summary.data.file}: {tables.rows_sum(summary)}"))
+    console.print(_text(f"{summary.data.file}: {tables.rows_sum(summary.data)}"))
     if not summary.data.findings:
         return
     table = _table(header=False)
