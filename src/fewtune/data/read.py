@@ -81,9 +81,7 @@ class _Part:
 def _part(table: Table, columns: Columns, first_row: int) -> _Part:
     sample = list(islice(table.records, _SAMPLE))
     shape = recognise(table.columns, sample, columns, f"{table.file}:{table.first_line}")
-    examples: list[Example] = []
-    for record in chain(sample, table.records):
-        examples += shape.examples(record, first_row + len(examples))
+    examples = list(shape.examples(chain(sample, table.records), first_row))
     return _Part(
         examples=examples,
         shape=shape.name,
