@@ -62,7 +62,7 @@ def read(path: str, *, columns: Columns | None = None, first_row: int = 0) -> Da
         prompt_columns=first.prompt_columns,
         completion_column=first.completion_column,
         ignored_columns=first.ignored_columns,
-        notes=(*opened.notes, *chain.from_iterable(part.notes for part in parts)),
+        notes=tuple(chain.from_iterable(part.notes for part in parts)),
     )
 
 
