@@ -78,12 +78,12 @@ def parse_tools(tools: object, functions: object, where: str) -> str | None:
 
 
 def json_text(value: object, where: str) -> str:
-    """The value as JSON; raises DataError where it is nested too deep for that."""
+    """The value as JSON; raises DataError where it is too deep or too large for that."""
     try:
         return json.dumps(value, ensure_ascii=False)
-    except RecursionError as error:
+    except (RecursionError, ValueError) as error:
         fix = "Write what is needed of it as text."
-        raise DataError("A value is nested too deep to be written.", where=where, fix=fix) from error
+        raise DataError("A value is nested too deep, or has too many digits.", where=where, fix=fix) from error
 
 
 def _list(value: object, where: str) -> object:
