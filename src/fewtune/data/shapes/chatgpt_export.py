@@ -39,7 +39,7 @@ class ChatGPTExport(Shape):
         content = _object(message.get("content"))
         hidden = _object(message.get("metadata")).get("is_visually_hidden_from_conversation")
         spoken = content.get("content_type") in ("text", "multimodal_text")
-        if hidden or role not in ("user", "assistant") or not spoken or message.get("recipient", "all") != "all":
+        if hidden or role not in ("user", "assistant") or not spoken or message.get("recipient") not in (None, "all"):
             self.left_out["turns of the system, of tools, and hidden ones"] += 1
             return None
         text = _text(content.get("parts"))
@@ -49,7 +49,7 @@ class ChatGPTExport(Shape):
 def chatgpt_export(sample: Sample) -> Shape | None:
     """A column `mapping` whose values are trees of nodes."""
     column = sample.column("mapping")
-    if column is None or not all(isinstance(value, dict) for value in sample.values(column)):
+    if column is None or not sample.holds(column, dict):
         return None
     return ChatGPTExport(
         name="ChatGPT export",

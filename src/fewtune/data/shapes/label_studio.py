@@ -41,9 +41,7 @@ def label_studio(sample: Sample) -> Shape | None:
     data, annotations = sample.column("data"), sample.column("annotations")
     if data is None or annotations is None:
         return None
-    if not all(isinstance(value, dict) for value in sample.values(data)):
-        return None
-    if not all(isinstance(value, list) for value in sample.values(annotations)):
+    if not sample.holds(data, dict) or not sample.holds(annotations, list):
         return None
     return LabelStudio(
         name="Label Studio export",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fewtune.data.columns import COMPLETION_NAMES
+from fewtune.data.columns import COMPLETION_NAMES, PROMPT_NAMES
 from fewtune.data.records import Record
 from fewtune.data.shapes.cells import cell, text
 from fewtune.data.shapes.shape import Sample, Shape
@@ -37,6 +37,9 @@ class Cards(Shape):
             what = "This line is no card: the first lines have one tab each, between prompt and completion."
             raise DataError(what, where=str(record.source), fix="Write prompt, tab, completion on every line.")
         prompt, completion = line.split("\t")
+        if prompt.strip().casefold() in PROMPT_NAMES and completion.strip().casefold() in COMPLETION_NAMES:
+            self.left_out["lines that name the columns"] += 1
+            return None
         return Example(row=row, prompt=prompt, completion=completion, source=record.source)
 
 
@@ -47,7 +50,7 @@ def lines(sample: Sample) -> Shape | None:
     column = sample.columns[0]
     texts = [value for value in sample.values(column) if isinstance(value, str)]
     _refuse_a_chat_log(texts, sample.where)
-    if _are_cards(texts):
+    if _are_cards(texts, sample.where):
         note = "Each line is a card: the prompt stands before the tab, the completion behind it."
         return Cards(name="cards", prompt_columns=(column,), completion_column=column, decided=(note,))
     note = "There are no prompts: each row is a completion of nothing."
@@ -64,9 +67,16 @@ def _is_about_the_file(line: str) -> bool:
     return re.match(r"#[a-z ]+:", line) is not None
 
 
-def _are_cards(texts: Sequence[str]) -> bool:
-    cards = [line for line in texts if not _is_about_the_file(line)]
-    return bool(cards) and all(line.count("\t") == 1 for line in cards)
+def _are_cards(texts: Sequence[str], where: str) -> bool:
+    """Whether every line has one tab; raises DataError where every line has more, and as many."""
+    tabs = {line.count("\t") for line in texts if not _is_about_the_file(line)}
+    if len(tabs) != 1 or tabs == {0}:
+        return False
+    if tabs == {1}:
+        return True
+    what = f"Each line has {tabs.pop()} tabs: this is a table, whose columns have no known names."
+    fix = "Save it as .tsv, with the names of the columns in the first line."
+    raise DataError(what, where=where, fix=fix)
 
 
 def _refuse_a_chat_log(texts: Sequence[str], where: str) -> None:

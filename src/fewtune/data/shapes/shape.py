@@ -48,6 +48,11 @@ class Sample:
         found = (record.values.get(column) for record in self.records)
         return [value for value in found if value not in (None, "", [])]
 
+    def holds(self, column: str, kind: type) -> bool:
+        """Whether the column has values, all of that kind, as JSON has them and tables do not."""
+        found = [value for record in self.records if (value := record.values.get(column)) not in (None, "")]
+        return bool(found) and all(isinstance(value, kind) for value in found)
+
     def named(self, name: str) -> str:
         """The column that the user means; raises DataError where there is no such one."""
         return named(self.columns, name, self.where)

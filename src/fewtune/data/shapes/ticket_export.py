@@ -78,7 +78,7 @@ class IntercomExport(TicketExport):
 
 def zendesk_export(sample: Sample) -> Shape | None:
     """Columns `requester_id` and `comments`, a list of objects."""
-    if not {"requester_id", "comments"} <= set(sample.columns) or not _are_lists(sample, "comments"):
+    if not {"requester_id", "comments"} <= set(sample.columns) or not sample.holds("comments", list):
         return None
     return ZendeskExport(
         name="Zendesk export",
@@ -92,7 +92,7 @@ def zendesk_export(sample: Sample) -> Shape | None:
 
 def intercom_export(sample: Sample) -> Shape | None:
     """A column `conversation_parts`, a list of objects or an object that holds it."""
-    if "conversation_parts" not in sample.columns or not _are_lists(sample, "conversation_parts"):
+    if not any(sample.holds("conversation_parts", kind) for kind in (list, dict)):
         return None
     return IntercomExport(
         name="Intercom export",
@@ -110,10 +110,6 @@ def _turn(by_customer: bool, said: str) -> Message:
 def _body(part: dict[str, Any], record: Record) -> str:
     """As plain text where the program offers it, otherwise as it stands, perhaps HTML."""
     return text(part.get("plain_body") or part.get("body"), record.source)
-
-
-def _are_lists(sample: Sample, column: str) -> bool:
-    return all(isinstance(value, list | dict) for value in sample.values(column))
 
 
 def _objects(value: object) -> list[dict[str, Any]]:
