@@ -290,8 +290,11 @@ WORDS = st.sampled_from(
     ["user", "assistant", "a", "text", "message", "[]", "{}", '[{"role": "user"}]', "human", "gpt", "a\tb", "comment"]
 )
 KEYS = st.sampled_from(
-    "role content from value message parent author parts content_type messages result choices conversation_parts body "
-    "public type weight tool_calls function_call a".split()
+    [
+        *("role", "content", "from", "value", "message", "parent", "author", "parts", "content_type", "messages"),
+        *("result", "choices", "conversation_parts", "body", "public", "type", "weight", "tool_calls", "a"),
+        *("function_call", "tools", "data", "from_name", "bot_id"),
+    ]
 )
 ANY = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | WORDS | st.text(max_size=4),
