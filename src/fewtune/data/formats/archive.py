@@ -7,7 +7,7 @@ import re
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from fewtune.data.formats.file import DataFile, unreadable
 from fewtune.data.formats.limits import (
     MEBIBYTE,
     MOST_CHARACTERS,
+    MOST_COLUMNS,
     MOST_RATIO,
     MOST_SHEET_AREA,
     MOST_UNPACKED_BYTES,
@@ -34,13 +35,14 @@ _MOST_SCATTER = 64
 """Area of a sheet for each of its cells, counted from four million on."""
 
 _CELL = re.compile(rb"""<(?:\w+:)?c(?=[\s/>])(?:[^<>]*?\sr\s*=\s*["']([A-Za-z]+)(\d+)["'])?[^<>]*(?<!/)>""")
+_STRING_END = re.compile(rb"</(?:\w+:)?si>")
 _ROW = re.compile(rb"""<(?:\w+:)?row(?=[\s/>])[^<>]*?\sr\s*=\s*["'](\d+)""")
 _ERROR_CELL = re.compile(rb"""(<(?:\w+:)?c(?=[\s/>])[^<>]*?\st\s*=\s*)["']e["']""")
 _SAVE_AGAIN = "Open it in a spreadsheet program and save it again as .xlsx or .csv."
 
 
 @contextmanager
-def unpacked_copy(file: DataFile) -> Iterator[Path]:
+def unpacked_copy(file: DataFile) -> Generator[Path]:
     """The workbook as an archive that was written here, without compression, for as long as the context lasts.
 
     Error values such as #N/A have become text in it, which the reader of workbooks would leave out. Raises
@@ -107,6 +109,7 @@ def _check_parts(packed: zipfile.ZipFile, name: str) -> None:
 
 def _copy(packed: zipfile.ZipFile, unpacked: zipfile.ZipFile, name: str) -> None:
     total = compressed = 0
+    seen: list[_Part] = []
     for part in {part.filename: part for part in packed.infolist()}.values():
         if not part.filename.lower().endswith(_READ_PARTS):
             continue
@@ -119,6 +122,9 @@ def _copy(packed: zipfile.ZipFile, unpacked: zipfile.ZipFile, name: str) -> None
                     raise _bomb(name)
                 target.write(xml.passed(chunk))
             target.write(xml.rest())
+        seen.append(xml)
+        if max(xml.longest_string for xml in seen) * max(xml.width for xml in seen) > MOST_UNPACKED_BYTES:
+            raise _bomb(name)
 
 
 def _bomb(name: str) -> DataError:
@@ -130,7 +136,7 @@ def _bomb(name: str) -> DataError:
 
 
 class _Part:
-    """One part's XML on its way through: how far the cells of a sheet reach, and its error values as text."""
+    """One part's XML on its way through: how far cells reach, how long strings are, error values made text."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -138,6 +144,10 @@ class _Part:
         self._cells = self._unplaced = 0
         self._last_row = 1
         self._columns: set[bytes] = {b"A"}
+        self._string_begun = 0
+        self.longest_string = 0
+        """Of the strings that cells share; a row may hold it in every one of its cells."""
+        self.width = 1
 
     def passed(self, chunk: bytes) -> bytes:
         """Up to the last whole tag; what stands behind it is held back."""
@@ -154,6 +164,15 @@ class _Part:
         return self._held
 
     def _seen(self, tags: bytes) -> bytes:
+        *strings, begun = map(len, _STRING_END.split(tags))
+        if strings:
+            strings[0] += self._string_begun
+        self._string_begun = begun + (0 if strings else self._string_begun)
+        self.longest_string = max(self.longest_string, *strings, 0)
+        self._see_cells(tags)
+        return _ERROR_CELL.sub(rb'\1"str"', tags)
+
+    def _see_cells(self, tags: bytes) -> None:
         places = _CELL.findall(tags)
         columns, rows = {column for column, _ in places}, {row for _, row in places}
         self._unplaced += sum(not column for column, _ in places) if b"" in columns else 0
@@ -163,15 +182,14 @@ class _Part:
             rows.update(_ROW.findall(tags))
         self._last_row = max(self._last_row, *(int(row) for row in rows if row), 1)
         self._check_area()
-        return _ERROR_CELL.sub(rb'\1"str"', tags)
 
     def _check_area(self) -> None:
-        width = max(max(map(_column_number, self._columns)), min(self._unplaced, 16_384))
-        area = width * self._last_row
+        self.width = max(max(map(_column_number, self._columns)), min(self._unplaced, MOST_COLUMNS))
+        area = self.width * self._last_row
         scattered = area > _SCATTERED_FROM and area > _MOST_SCATTER * self._cells
         if area > MOST_SHEET_AREA or scattered:
             raise DataError(
-                f"A sheet of the workbook reaches over {self._last_row:,} rows and {width:,} columns, "
+                f"A sheet of the workbook reaches over {self._last_row:,} rows and {self.width:,} columns, "
                 f"for {self._cells:,} cells.",
                 where=self._name,
                 fix="Delete what stands far away from the table, or save the sheet as .csv.",

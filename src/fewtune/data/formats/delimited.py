@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 
 from fewtune.data.columns import other_separator
 from fewtune.data.formats.encoding import TextFile
@@ -37,13 +38,12 @@ class _Layout:
     @property
     def fit(self) -> float:
         """Share of the rows below the header that have as many cells."""
-        width = len(self.rows[self.header][1])
         below = self.rows[self.header + 1 :]
-        return sum(len(cells) == width for _, cells in below) / len(below) if below else 1.0
+        return sum(len(cells) == self.width for _, cells in below) / len(below) if below else 1.0
 
     @property
     def width(self) -> int:
-        return len(self.rows[self.header][1])
+        return len(self.rows[self.header][1]) if self.rows else 0
 
 
 def read_delimited(text: TextFile, *, promised: str) -> Table:
@@ -52,14 +52,12 @@ def read_delimited(text: TextFile, *, promised: str) -> Table:
     Blank lines are skipped and missing last cells are empty. Raises DataError for a row that has more cells than
     the header, and for quotes that do not match.
     """
-    sample, whole = _sample(text)
+    sample = _sample(text)
     told = _SEP_LINE.fullmatch(sample[0]) if sample else None
-    layout = _layout(sample, text.name, told[1] if told else None, promised)
-    if layout is None:
-        raise DataError("The file is empty.", where=text.name, fix="Give a file with named columns and rows.")
+    layout = _layout(sample, text, told[1] if told else None, promised)
     line, header = layout.rows[layout.header]
     columns = column_names(header, f"{text.name}:{line}")
-    if whole and len(layout.rows) == layout.header + 1 and not _has_more(text, layout.delimiter, line):
+    if len(layout.rows) == layout.header + 1 and not _has_more(text, layout.delimiter, line):
         raise DataError("There is a header but no row.", where=text.name, fix="Add rows below it.")
     notes = () if layout.delimiter == promised else (f"The cells are separated by {_name(layout.delimiter)}.",)
     titles = title_note(layout.rows[: layout.header], line, "line")
@@ -72,46 +70,43 @@ def read_delimited(text: TextFile, *, promised: str) -> Table:
     )
 
 
-def _sample(text: TextFile) -> tuple[list[str], bool]:
-    """The first lines, and whether they are all there are."""
+def _sample(text: TextFile) -> list[str]:
+    """The first lines, at least one of them not blank where there is one."""
     sample: list[str] = []
     characters = 0
-    lines = lines_of(text)
-    for line in lines:
-        if line.strip() or sample:
+    for line in lines_of(text):
+        if characters or line.strip():
             characters += len(line)
         sample.append(line)
         if characters >= _SAMPLE_CHARACTERS or (characters and len(sample) >= _SAMPLE_LINES):
-            return sample, next(lines, None) is None
-    return sample, True
+            break
+    return sample
 
 
-def _layout(sample: Sequence[str], name: str, told: str | None, promised: str) -> _Layout | None:
-    candidates = [told] if told else [promised, *(delimiter for delimiter in _NAMES if delimiter != promised)]
-    layouts = [
-        _Layout(delimiter=delimiter, rows=rows, header=header_place(rows))
-        for delimiter in candidates
-        if (rows := _sample_rows(sample, delimiter, name, skip=1 if told else 0))
-    ]
-    if not layouts:
-        return None
-    first = layouts[0]
-    if not any(cell.strip() for _, cells in first.rows for cell in cells):
-        return None
-    better = [layout for layout in layouts[1:] if layout.width >= 2 and layout.fit >= _LEAST_FIT]
+def _layout(sample: Sequence[str], text: TextFile, told: str | None, promised: str) -> _Layout:
+    """Raises DataError where there is nothing, or where the header cannot be read."""
+    first = _divided_sample(sample, told or promised, text.name, skip=1 if told else 0)
+    others = [] if told else [delimiter for delimiter in _NAMES if delimiter != promised]
+    layouts = [_divided_sample(sample, delimiter, text.name, skip=0) for delimiter in others]
+    better = [layout for layout in layouts if layout.width >= 2 and layout.fit >= _LEAST_FIT]
     rivals = better if first.width < 2 else [layout for layout in better if layout.fit > first.fit]
-    return max(rivals, key=lambda layout: (layout.fit, layout.width), default=first)
+    best = max(rivals, key=lambda layout: (layout.fit, layout.width), default=first)
+    if not best.rows:
+        # The sample alone cannot tell whether the header is broken or only longer than the sample.
+        rows = islice(divided(lines_of(text), best.delimiter, text.name), 2 if told else 1)
+        best = replace(best, rows=[row for row in rows if not told or row[0] > 1])
+    if not any(cell.strip() for _, cells in best.rows for cell in cells):
+        raise DataError("The file is empty.", where=text.name, fix="Give a file with named columns and rows.")
+    return best
 
 
-def _sample_rows(sample: Sequence[str], delimiter: str, name: str, *, skip: int) -> list[Row]:
-    """As far as they can be read: the sample may end inside a cell, and only one delimiter is the right one."""
+def _divided_sample(sample: Sequence[str], delimiter: str, name: str, *, skip: int) -> _Layout:
+    """As far as it can be read: the sample may end inside a cell, and only one delimiter is the right one."""
     rows: list[Row] = []
-    try:
-        for row in divided(iter(sample), delimiter, name):
-            rows.append(row)
-    except DataError:
-        pass
-    return [row for row in rows if row[0] > skip]
+    with suppress(DataError):
+        rows.extend(divided(iter(sample), delimiter, name))
+    rows = [row for row in rows if row[0] > skip]
+    return _Layout(delimiter=delimiter, rows=rows, header=header_place(rows))
 
 
 def _has_more(text: TextFile, delimiter: str, line: int) -> bool:

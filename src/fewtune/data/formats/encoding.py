@@ -14,8 +14,9 @@ from fewtune.errors import DataError
 _HEAD = 4096
 _UTF_8_MARK = codecs.BOM_UTF8
 _UTF_16 = {"utf-16-le": ("little-endian", codecs.BOM_UTF16_LE), "utf-16-be": ("big-endian", codecs.BOM_UTF16_BE)}
-_LEAST_NULS = 0.25
-"""Share of the pairs of bytes in the head whose one half is NUL, to take it for UTF-16 without a mark."""
+_PAIRS_BYTES = 64
+_LEAST_NULS = 0.5
+"""Share of the first pairs of bytes whose one half is NUL, to take the text for UTF-16 without a mark."""
 
 _UNDEFINED = bytes([0x81, 0x8D, 0x8F, 0x90, 0x9D])
 _CONTROLS = bytes(code for code in range(32) if code not in b"\t\n\f\r") + b"\x7f"
@@ -98,10 +99,10 @@ def _codec(head: bytes) -> tuple[str, bytes, str | None]:
     for codec, (_, mark) in _UTF_16.items():
         if head.startswith(mark):
             return codec, mark, "its byte order mark"
-    sample = head[:_HEAD]
+    sample = head[:_PAIRS_BYTES]
     pairs = len(sample) // 2
     first, second = sample[::2].count(0), sample[1::2].count(0)
-    if pairs >= 2 and max(first, second) >= pairs * _LEAST_NULS and min(first, second) == 0:
+    if pairs >= 2 and max(first, second) > pairs * _LEAST_NULS and min(first, second) == 0:
         return "utf-16-be" if first else "utf-16-le", b"", "the zero bytes in every other place"
     return "utf-8", _UTF_8_MARK if head.startswith(_UTF_8_MARK) else b"", None
 

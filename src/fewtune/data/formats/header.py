@@ -25,9 +25,10 @@ def header_place(rows: Sequence[Row]) -> int:
     """
     begin = next((place for place, (_, cells) in enumerate(rows) if _filled(cells)), 0)
     for place in range(begin, min(len(rows), _HIGHEST_TITLE)):
-        if _filled(rows[place][1]) >= 2:
+        filled = _filled(rows[place][1])
+        if filled >= 2:
             return place if place == begin or _is_header(rows, place) else begin
-        if not _filled(rows[place][1][:1]):
+        if filled and not rows[place][1][0].strip():
             return begin
     return begin
 

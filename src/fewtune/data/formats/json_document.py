@@ -31,7 +31,7 @@ def read_json_document(text: TextFile, *notes: str) -> Table:
         return table_of(lambda: _of_list(text), text, *notes)
     if document.peek() != "{":
         raise _not_records(document)
-    lists = [key for key, holds_records in _members(document) if holds_records]
+    lists = [key for key, holds_records in _kinds_of_members(document) if holds_records]
     document.expect_end()
     if len(lists) == 1:
         note = f"The records are those of the list {lists[0]!r}."
@@ -49,7 +49,7 @@ def _of_list(text: TextFile) -> Iterator[Record]:
 
 def _of_member(text: TextFile, key: str) -> Iterator[Record]:
     document = _Document(text)
-    for found in document.keys():
+    for found in document.members():
         if found == key:
             for line, value, begin in document.elements():
                 yield document.record(line, value, begin)
@@ -62,9 +62,9 @@ def _of_object(text: TextFile) -> Iterator[Record]:
     yield document.record(*document.value())
 
 
-def _members(document: _Document) -> Iterator[tuple[str, bool]]:
+def _kinds_of_members(document: _Document) -> Iterator[tuple[str, bool]]:
     """Each key of the object that the document is, and whether its value is a list of records."""
-    for key in document.keys():
+    for key in document.members():
         if document.peek() == "[":
             count = records = turns = 0
             for _, value, _ in document.elements():
@@ -141,7 +141,7 @@ class _Document:
             if self._expect(",", "]") == "]":
                 return
 
-    def keys(self) -> Iterator[str]:
+    def members(self) -> Iterator[str]:
         """The keys of the object that begins here; the caller takes each one's value."""
         self._expect("{")
         seen: set[str] = set()

@@ -11,6 +11,8 @@ from fewtune.data.formats.limits import MOST_CHARACTERS, MOST_COLUMNS, MOST_LEVE
 from fewtune.data.records import Number
 from fewtune.errors import DataError
 
+_SPACE = " \t\r\n"
+
 
 def value_at(text: str, start: int) -> tuple[Any, int]:
     """The value that begins at a place of a text, and where it ends.
@@ -22,7 +24,11 @@ def value_at(text: str, start: int) -> tuple[Any, int]:
 
 def value_of(text: str) -> Any:
     """The value that a text is, white space around it left aside; raises as `value_at`."""
-    return _DECODER.decode(text)
+    text = text.strip(_SPACE)
+    value, end = _DECODER.raw_decode(text)
+    if end < len(text):
+        raise json.JSONDecodeError("Extra data", text, end)
+    return value
 
 
 def invalid(error: Exception, what: str, where: str, fix: str) -> DataError:
@@ -42,7 +48,9 @@ def record_of(value: object, text: str, start: int, end: int, what: str, where: 
         fix = 'Write one object for each record: {"prompt": "...", "completion": "..."}.'
         raise DataError(f"{what} is JSON, but not an object.", where=where, fix=fix)
     if end - start > MOST_CHARACTERS:
-        raise DataError(f"{what} is longer than {size(MOST_CHARACTERS)}.", where=where, fix="Shorten it, or leave it out.")
+        raise DataError(
+            f"{what} is longer than {size(MOST_CHARACTERS)}.", where=where, fix="Shorten it, or leave it out."
+        )
     record = cast(dict[str, Any], value)
     if len(record) > MOST_COLUMNS:
         fix = "Write a list of objects with the same few keys."
@@ -89,6 +97,4 @@ def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return keys
 
 
-_DECODER = json.JSONDecoder(
-    parse_float=Number, parse_constant=_constant, object_pairs_hook=_without_repeated_keys
-)
+_DECODER = json.JSONDecoder(parse_float=Number, parse_constant=_constant, object_pairs_hook=_without_repeated_keys)

@@ -37,7 +37,21 @@ _ADVICE = {
         *(".pdf", ".doc", ".docx", ".odt", ".rtf", ".html", ".htm", ".md"),
     ),
     "Save its rows as .parquet, .jsonl or .csv.": (
-        *(".arrow", ".feather", ".orc", ".avro", ".pkl", ".npy", ".npz", ".h5", ".db", ".sqlite", ".xml", ".yaml", ".yml"),
+        *(
+            ".arrow",
+            ".feather",
+            ".orc",
+            ".avro",
+            ".pkl",
+            ".npy",
+            ".npz",
+            ".h5",
+            ".db",
+            ".sqlite",
+            ".xml",
+            ".yaml",
+            ".yml",
+        ),
     ),
 }
 _REMEDIES = {ending: advice for advice, endings in _ADVICE.items() for ending in endings}

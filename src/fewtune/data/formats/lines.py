@@ -14,15 +14,16 @@ def lines_of(text: TextFile) -> Iterator[str]:
 
     Raises DataError for a line longer than any that is read, before the whole of it is in memory.
     """
-    begun = ""
+    begun: list[str] = []
     number = 1
     for block in text.blocks():
-        lines = list(io.StringIO(begun + block, newline=""))
-        # A CR at the end may be the first half of a CRLF.
-        begun = lines.pop() if lines and not lines[-1].endswith("\n") else ""
-        yield from lines
-        number += len(lines)
-        if len(begun) > MOST_CHARACTERS:
+        begun.append(block)
+        if "\n" in block or "\r" in block or begun[0].endswith("\r"):
+            lines = list(io.StringIO("".join(begun), newline=""))
+            # A CR at the end may be the first half of a CRLF.
+            begun = [] if lines[-1].endswith("\n") else [lines.pop()]
+            yield from lines
+            number += len(lines)
+        if sum(map(len, begun)) > MOST_CHARACTERS:
             raise too_long(f"{text.name}:{number}")
-    if begun:
-        yield begun
+    yield from filter(None, ["".join(begun)])

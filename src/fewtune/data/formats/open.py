@@ -75,7 +75,9 @@ def _folder(folder: Path) -> Opened:
     except OSError as error:
         raise unreadable(error, path_as_text(folder)) from error
     usable = [entry for entry in entries if entry.suffix.lower() in KINDS and not entry.is_dir()]
-    others = [path_as_text(entry.relative_to(folder)) + "/" * entry.is_dir() for entry in entries if entry not in usable]
+    others = [
+        path_as_text(entry.relative_to(folder)) + "/" * entry.is_dir() for entry in entries if entry not in usable
+    ]
     if not usable:
         raise DataError(
             f"There is no file in this folder that is read; there is {listed(others)}.",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from fewtune.errors import DataError
 
 
 @contextmanager
-def translated(kinds: tuple[type[Exception], ...], what: str, where: str, fix: str) -> Iterator[None]:
+def translated(kinds: tuple[type[Exception], ...], what: str, where: str, fix: str) -> Generator[None]:
     """Whatever a reader raises of these kinds, and its panics, as a DataError."""
     try:
         yield

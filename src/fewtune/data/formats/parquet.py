@@ -109,7 +109,7 @@ def _converter(kind: DataType) -> Callable[[Any], Any] | None:
 
     if kind == polars.Float32:
         return _single_precision
-    plain = kind.is_integer() or kind in (polars.String, polars.Boolean, polars.Categorical, polars.Enum)
+    plain = kind.is_integer() or isinstance(kind, polars.String | polars.Boolean | polars.Categorical | polars.Enum)
     return None if plain else _json_value
 
 

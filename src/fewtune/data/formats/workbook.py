@@ -45,7 +45,9 @@ def read_workbook(file: DataFile) -> Table:
     what, fix = "The workbook cannot be read", "Open it in a spreadsheet program and save it again as .xlsx or .csv."
     kinds = (CalamineError, OSError, ValueError, OverflowError)
     with unpacked_copy(file) as path, translated(kinds, what, file.name, fix):
-        sheet, notes = _first_with_rows(CalamineWorkbook.from_path(str(path)), file.name)
+        # The library types its paths as os.PathLike without saying of what.
+        workbook = CalamineWorkbook.from_path(str(path))  # pyright: ignore[reportUnknownMemberType]
+        sheet, notes = _first_with_rows(workbook, file.name)
     return _table(sheet, notes, file.name)
 
 
