@@ -120,7 +120,6 @@ def test_an_unusual_line_separator_does_not_end_a_json_line(write_file: WriteFil
         ("list.jsonl", '[{"prompt": "a", "completion": "b"}]', "list.jsonl:1", "not an object"),
         ("key.jsonl", '{"prompt": "a", "prompt": "b", "completion": "c"}', "key.jsonl:1", "occurs twice"),
         ("half.jsonl", '{"prompt": "\\ud83d", "completion": "b"}', "half.jsonl:1", "half a character"),
-        ("chat.jsonl", '{"messages": [{"role": "user", "content": "a"}]}', "chat.jsonl:1", "Chat rows cannot be read"),
         (
             "missing.jsonl",
             '{"prompt": "a", "completion": "b"}\n\n{"prompt": "a", "answer": "b"}',
