@@ -3,40 +3,53 @@
 Texts are compared as sets, and as bags, of shingles by their Jaccard similarity, |A and B| / |A or B|.
 MinHash signatures cut into bands find the pairs worth comparing (Leskovec, Rajaraman, Ullman, "Mining of
 Massive Datasets", chapter 3); the true similarity then decides, so that no pair is taken for alike by accident.
+Texts are worked on in blocks, and of each no more than some bytes of its signature is kept.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from array import array
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
-from itertools import islice
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from typing import Any, cast
 
+import numpy as np
 import rensa  # pyright: ignore[reportMissingTypeStubs]
+from numpy.typing import NDArray
+
+_Numbers = NDArray[np.int64]
+_Hashes = NDArray[np.uint64]
+_Shingles = Callable[[str], list[str]]
 
 _signatures = cast(
-    Callable[[list[list[str]], int, int], list[list[int]]], cast(Any, rensa).RMinHash.digests_from_token_sets
+    Callable[[_Hashes, _Hashes, int, int], Any], cast(Any, rensa).RMinHash.digest_matrix_from_flat_token_hashes
 )
 
-_BANDS = 32
-_BAND_VALUES = 8
-"""A pair of similarity s shares a band with probability 1 - (1 - s^8)^32: 0.99996 at 0.85, 0.12 at 0.5."""
+_BANDS = 12
+_BAND_VALUES = 6
+"""A pair of similarity s shares a band with probability 1 - (1 - s^6)^12: 0.997 at 0.85, 0.17 at 0.5."""
+_VALUES = _BANDS * _BAND_VALUES
 _SEED = 1
-_BATCH = 2048
-"""Signatures made at once; bounds the memory they take as Python numbers."""
+_BLOCK = 4096
+"""Texts whose shingles are in memory at once."""
+_DEVIATIONS = 3.0
+"""A pair whose signatures agree less than so many standard errors below the threshold is not looked at further;
+it costs 0.13 % of the pairs that are just alike."""
 _NEIGHBOURS = 64
-_FRUITLESS = 64
-"""Most texts of one bucket, and most unlike texts in all, that a text is compared with: they keep the time
-linear where thousands of texts are half alike, and ordinary texts never reach them."""
+_PATIENCE = 64
+_COST_OF_READING = 8
+"""How many others of one bucket a text is compared with, and how much fruitless comparing a text is worth in all
+(1 where the signatures differ, 8 where the texts had to be read). They keep the time linear where thousands of
+texts are half alike, and ordinary texts never reach them."""
 
 _SHINGLE_CHARACTERS = 4
 _SHINGLE_WORDS = 2
 _LONGEST_BY_CHARACTERS = 60
-_SHORTEST_BY_WORDS = 40
-"""Texts between the two lengths are compared both ways, so that no pair falls between the two."""
+_SHORTEST_BY_WORDS = 48
+"""Texts between the two lengths are compared both ways, so that no pair falls between the two: at a similarity of
+0.8 the shorter has four fifths of the words."""
 
 _MEANT_PUNCTUATION = frozenset("*/%#&@\\")
 """Signs that tell one text from another, as in 6*2 and 6/2, though Unicode files them under punctuation."""
@@ -70,18 +83,18 @@ def clusters(texts: Sequence[str], threshold: float = 0.85) -> tuple[int, ...]:
     are linked by others. Blank texts are like no other. Short texts are compared by runs of four characters,
     long ones by pairs of words; case and punctuation never count. The same texts give the same clusters on
     every machine.
-    The signatures are made for thresholds of about 0.7 and more: below, pairs may be missed.
+    The signatures are made for thresholds of about 0.8 and more: below, pairs may be missed.
     """
-    members = _by_normal_form(texts)
-    forest = _Forest(len(members))
-    for shingles, short in ((_character_shingles, True), (_word_shingles, False)):
-        chosen = {index: text for index, text in enumerate(members) if _compared(text, short=short)}
-        _link(chosen, shingles, threshold, forest)
-    roots = [0] * len(texts)
-    for index, positions in enumerate(members.values()):
-        for position in positions:
-            roots[position] = forest.root(index)
-    return numbered(roots)
+    forest = _Forest(len(texts))
+    short, long = _Sketches(), _Sketches()
+    for indices, forms in _distinct(texts, forest):
+        for sketches, hashes, wanted in ((short, _character_hashes, _is_short), (long, _word_hashes, _is_long)):
+            chosen = [place for place, form in enumerate(forms) if wanted(form)]
+            if chosen:
+                sketches.add([indices[place] for place in chosen], *hashes([forms[place] for place in chosen]))
+    _link(short, partial(_bag, texts, _character_shingles), threshold, forest)
+    _link(long, partial(_bag, texts, _word_shingles), threshold, forest)
+    return numbered(forest.roots(np.arange(len(texts), dtype=np.int64)).tolist())
 
 
 def numbered(keys: Iterable[object]) -> tuple[int, ...]:
@@ -96,112 +109,201 @@ def joined(*groupings: Sequence[int]) -> tuple[int, ...]:
     for grouping in groupings:
         first: dict[int, int] = {}
         for index, number in enumerate(grouping):
-            forest.join(first.setdefault(number, index), index)
-    return numbered(forest.root(index) for index in range(len(groupings[0])))
+            before = first.setdefault(number, index)
+            if before != index:
+                forest.join(before, index)
+    return numbered(forest.roots(np.arange(len(groupings[0]), dtype=np.int64)).tolist())
 
 
 class _Forest:
     """Disjoint sets of the indices below `size`, joined two at a time."""
 
     def __init__(self, size: int) -> None:
-        self._parents = list(range(size))
+        self._parents: _Numbers = np.arange(size, dtype=np.int64)
 
     def root(self, index: int) -> int:
-        while self._parents[index] != index:
-            self._parents[index] = self._parents[self._parents[index]]
-            index = self._parents[index]
+        while (parent := int(self._parents[index])) != index:
+            self._parents[index] = self._parents[parent]
+            index = parent
         return index
+
+    def roots(self, indices: _Numbers) -> _Numbers:
+        while not np.array_equal(above := self._parents[indices], indices):
+            indices = above
+        return indices
 
     def join(self, one: int, other: int) -> None:
         low, high = sorted((self.root(one), self.root(other)))
         self._parents[high] = low
 
 
-def _by_normal_form(texts: Sequence[str]) -> dict[str, list[int]]:
-    """Positions of the texts by their normal form; each blank text stands alone."""
-    members: dict[str, list[int]] = {}
-    for position, text in enumerate(texts):
-        key = normalise(text) or f" {position}"
-        members.setdefault(key, []).append(position)
-    return members
+@dataclass
+class _Sketches:
+    """What is kept of the signatures: a hash of every band, and of every value the last eight bits."""
+
+    indices: list[int] = field(default_factory=list[int])
+    keys: list[_Hashes] = field(default_factory=list[_Hashes])
+    values: list[NDArray[np.uint8]] = field(default_factory=list[NDArray[np.uint8]])
+
+    def add(self, indices: Sequence[int], hashes: _Hashes, lengths: _Numbers) -> None:
+        """The hashes are those of all shingles, text after text; `lengths` says how many each text has."""
+        offsets = np.concatenate((np.zeros(1, np.uint64), np.cumsum(lengths).astype(np.uint64)))
+        values = np.array(_signatures(hashes, offsets, _VALUES, _SEED).to_rows(), dtype=np.uint64)
+        keys = np.zeros((len(values), _BANDS), np.uint64)
+        for place in range(_BAND_VALUES):
+            keys = _mixed(keys ^ values[:, place::_BAND_VALUES])
+        self.indices += indices
+        self.keys.append(keys)
+        self.values.append(values.astype(np.uint8))
 
 
-def _compared(text: str, *, short: bool) -> bool:
-    if text.startswith(" "):
-        return False
-    words = text.count(" ") + 1
-    return words <= _LONGEST_BY_CHARACTERS if short else words >= _SHORTEST_BY_WORDS
+def _distinct(texts: Sequence[str], forest: _Forest) -> Iterator[tuple[list[int], list[str]]]:
+    """Indices and normal forms, in blocks, without blank texts and forms that were there before; those are joined."""
+    first: dict[int, int] = {}
+    for start in range(0, len(texts), _BLOCK):
+        fresh: dict[int, str] = {}
+        for index in range(start, min(start + _BLOCK, len(texts))):
+            if not (form := normalise(texts[index])):
+                continue
+            before = first.setdefault(hash(form), index)
+            # Equal hashes are no proof; the forms themselves are not kept, since they would fill the memory.
+            if before != index and (fresh.get(before) or normalise(texts[before])) == form:
+                forest.join(before, index)
+            else:
+                fresh[index] = form
+        yield list(fresh), list(fresh.values())
 
 
-def _character_shingles(text: str) -> list[str]:
-    return [text[start : start + _SHINGLE_CHARACTERS] for start in range(max(1, len(text) - _SHINGLE_CHARACTERS + 1))]
+def _is_short(form: str) -> bool:
+    return form.count(" ") < _LONGEST_BY_CHARACTERS
 
 
-def _word_shingles(text: str) -> list[str]:
-    words = text.split(" ")
+def _is_long(form: str) -> bool:
+    return form.count(" ") + 1 >= _SHORTEST_BY_WORDS
+
+
+def _character_shingles(form: str) -> list[str]:
+    return [form[start : start + _SHINGLE_CHARACTERS] for start in range(max(1, len(form) - _SHINGLE_CHARACTERS + 1))]
+
+
+def _word_shingles(form: str) -> list[str]:
+    words = form.split(" ")
     return [" ".join(words[start : start + _SHINGLE_WORDS]) for start in range(len(words) - _SHINGLE_WORDS + 1)]
 
 
-def _link(texts: Mapping[int, str], shingles: Callable[[str], list[str]], threshold: float, forest: _Forest) -> None:
+def _mixed(numbers: _Hashes) -> _Hashes:
+    """Every bit of a number spread over all 64 (the finaliser of SplitMix64)."""
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return numbers ^ (numbers >> np.uint64(31))
+
+
+def _codes(forms: Sequence[str]) -> _Hashes:
+    text = "".join(forms).encode("utf-32-le", errors="surrogatepass")
+    return np.frombuffer(text, dtype="<u4").astype(np.uint64)
+
+
+def _character_hashes(forms: Sequence[str]) -> tuple[_Hashes, _Numbers]:
+    """Hashes of the runs of four characters of all forms, one after another, and how many each form has."""
+    padded = [form.ljust(_SHINGLE_CHARACTERS, "\0") for form in forms]
+    codes = _codes(padded)
+    lengths = np.fromiter(map(len, padded), dtype=np.int64)
+    inside = _all_but_last(lengths, _SHINGLE_CHARACTERS - 1)
+    # A code point has 21 bits.
+    runs = codes.copy()
+    runs[:-1] |= codes[1:] << np.uint64(21)
+    runs[:-2] |= codes[2:] << np.uint64(42)
+    runs = _mixed(runs)
+    runs[:-3] += codes[3:]
+    return _mixed(runs[inside]), lengths - (_SHINGLE_CHARACTERS - 1)
+
+
+def _word_hashes(forms: Sequence[str]) -> tuple[_Hashes, _Numbers]:
+    """Hashes of the pairs of words of all forms, one after another, and how many each form has."""
+    codes = _codes([form + " " for form in forms])
+    spaces = codes == np.uint64(32)
+    starts = np.concatenate((np.zeros(1, np.int64), np.flatnonzero(spaces)[:-1] + 1))
+    lengths = np.diff(np.append(starts, len(codes)))
+    places = np.arange(len(codes), dtype=np.int64) - np.repeat(starts, lengths)
+    letters = _mixed(codes | (places.astype(np.uint64) << np.uint64(21)))
+    words = _mixed(np.add.reduceat(letters, starts))
+    counts = np.fromiter((form.count(" ") + 1 for form in forms), dtype=np.int64)
+    pairs = words[:-1] + _mixed(words[1:])
+    return _mixed(pairs[_all_but_last(counts, 1)[:-1]]), counts - 1
+
+
+def _all_but_last(lengths: _Numbers, count: int) -> NDArray[np.bool_]:
+    """For stretches of these lengths laid end to end: True but for the last `count` of each."""
+    chosen = np.ones(int(lengths.sum()), dtype=np.bool_)
+    ends = np.cumsum(lengths)
+    for back in range(1, count + 1):
+        chosen[ends - back] = False
+    return chosen
+
+
+_Bag = tuple[frozenset[str], frozenset[tuple[str, int]]]
+"""The shingles, and apart from them the repetitions, numbered."""
+
+
+def _bag(texts: Sequence[str], shingles: _Shingles, index: int) -> _Bag:
+    counts = Counter(shingles(normalise(texts[index])))
+    again = ((one, place) for one, count in counts.items() if count > 1 for place in range(1, count))
+    return frozenset(counts), frozenset(again)
+
+
+def _are_alike(one: _Bag, other: _Bag, threshold: float) -> bool:
+    """As sets and as bags: long texts over few letters, such as DNA, differ in nothing but the repetitions."""
+    common, size = len(one[0] & other[0]), len(one[0]) + len(other[0])
+    if common < threshold * (size - common):
+        return False
+    common += len(one[1] & other[1])
+    size += len(one[1]) + len(other[1])
+    return common >= threshold * (size - common)
+
+
+def _link(sketches: _Sketches, bag: Callable[[int], _Bag], threshold: float, forest: _Forest) -> None:
     """Join in the forest whatever is alike, looking only at pairs that share a band of their signatures."""
+    if not sketches.indices:
+        return
+    indices = np.array(sketches.indices, dtype=np.int64)
+    values = np.concatenate(sketches.values)
+    cached = lru_cache(maxsize=1024)(bag)
+    least = _VALUES * threshold - _DEVIATIONS * (_VALUES * threshold * (1 - threshold)) ** 0.5
+    spent = np.zeros(len(indices), dtype=np.int64)
+    for band in range(_BANDS):
+        for one, other in _pairs(np.concatenate([keys[:, band] for keys in sketches.keys])):
+            open_ = (spent[one] < _PATIENCE) & (forest.roots(indices[one]) != forest.roots(indices[other]))
+            one, other = one[open_], other[open_]
+            promising = _agreement(values, one, other) >= least
+            np.add.at(spent, one[~promising], 1)
+            for here, there in zip(one[promising].tolist(), other[promising].tolist(), strict=True):
+                first, second = int(indices[here]), int(indices[there])
+                if forest.root(first) == forest.root(second):
+                    continue
+                if _are_alike(cached(first), cached(second), threshold):
+                    forest.join(first, second)
+                else:
+                    spent[here] += _COST_OF_READING
 
-    @lru_cache(maxsize=8192)
-    def kinds(index: int) -> frozenset[str]:
-        return frozenset(shingles(texts[index]))
 
-    def alike(one: int, other: int) -> bool:
-        if _of_sets(kinds(one), kinds(other)) < threshold:
-            return False
-        return _of_bags(Counter(shingles(texts[one])), Counter(shingles(texts[other]))) >= threshold
-
-    fruitless: Counter[int] = Counter()
-    for bucket in _buckets(_packed_signatures(texts, shingles)):
-        if len({forest.root(index) for index in bucket}) > 1:
-            for position, index in enumerate(bucket):
-                _compare(index, bucket[max(0, position - _NEIGHBOURS) : position], alike, forest, fruitless)
-
-
-def _compare(
-    one: int, others: Sequence[int], alike: Callable[[int, int], bool], forest: _Forest, fruitless: Counter[int]
-) -> None:
-    for other in others:
-        if fruitless[one] >= _FRUITLESS:
+def _pairs(keys: _Hashes) -> Iterator[tuple[_Numbers, _Numbers]]:
+    """Places with the same key, by twos, the later place first; those that stand next to each other before others."""
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    same = ordered[1:] == ordered[:-1]
+    crowded = np.concatenate((same, [False])) | np.concatenate(([False], same))
+    order, ordered = order[crowded], ordered[crowded]
+    for distance in range(1, _NEIGHBOURS + 1):
+        found = np.flatnonzero(ordered[distance:] == ordered[:-distance])
+        if not len(found):
             return
-        if forest.root(one) == forest.root(other):
-            continue
-        if alike(one, other):
-            forest.join(one, other)
-        else:
-            fruitless[one] += 1
+        yield order[found + distance], order[found]
 
 
-def _packed_signatures(texts: Mapping[int, str], shingles: Callable[[str], list[str]]) -> dict[int, bytes]:
-    packed: dict[int, bytes] = {}
-    indices = iter(texts)
-    while batch := list(islice(indices, _BATCH)):
-        rows = _signatures([shingles(texts[index]) for index in batch], _BANDS * _BAND_VALUES, _SEED)
-        packed.update((index, array("I", row).tobytes()) for index, row in zip(batch, rows, strict=True))
-    return packed
-
-
-def _buckets(packed: Mapping[int, bytes]) -> list[tuple[int, ...]]:
-    """Groups of at least two indices whose signatures agree in a whole band, the smallest, so the surest, first."""
-    width = _BAND_VALUES * array("I").itemsize
-    found: dict[tuple[int, ...], None] = {}
-    for start in range(0, _BANDS * width, width):
-        buckets: defaultdict[bytes, list[int]] = defaultdict(list)
-        for index, signature in packed.items():
-            buckets[signature[start : start + width]].append(index)
-        found.update((tuple(bucket), None) for bucket in buckets.values() if len(bucket) > 1)
-    return sorted(found, key=len)
-
-
-def _of_sets(one: frozenset[str], other: frozenset[str]) -> float:
-    common = len(one & other)
-    return common / (len(one) + len(other) - common)
-
-
-def _of_bags(one: Counter[str], other: Counter[str]) -> float:
-    """With every repetition counted: long texts over few letters, such as DNA, differ in nothing else."""
-    common = (one & other).total()
-    return common / (one.total() + other.total() - common)
+def _agreement(values: NDArray[np.uint8], one: _Numbers, other: _Numbers) -> _Numbers:
+    """In how many values the signatures agree."""
+    counts = [
+        np.count_nonzero(values[one[start : start + _BLOCK]] == values[other[start : start + _BLOCK]], axis=1)
+        for start in range(0, len(one), _BLOCK)
+    ]
+    return np.concatenate([np.zeros(0, np.int64), *counts])

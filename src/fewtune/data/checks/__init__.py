@@ -1,0 +1,1 @@
+"""What is wrong with the rows, found and told before anything is trained."""
