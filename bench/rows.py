@@ -7,7 +7,8 @@ from pathlib import Path
 
 from bench.child import ROOT
 from fewtune.bases.folder import open_encoder
-from fewtune.data.check import check
+from fewtune.data.checks.material import Material
+from fewtune.data.checks.runner import check
 from fewtune.data.encode import Encoded, Encoder
 from fewtune.data.read import read
 from fewtune.data.repair import repair
@@ -29,8 +30,8 @@ def require(data: Path) -> None:
 
 def encoded_rows(data: str, base: str) -> tuple[Encoded, ...]:
     """The file's rows, checked and repaired as a run does it, as the base's ids, cut to its context."""
-    encoder, examples = open_encoder(base), read(Path(data)).examples
-    kept = repair(examples, check(examples, recognise(examples))).examples
+    encoder, examples = open_encoder(base), read(data).examples
+    kept = repair(examples, check(Material(examples=examples, task=recognise(examples)))).examples
     return tuple(_cut(encoder, example) for example in kept)
 
 

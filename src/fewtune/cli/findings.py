@@ -11,14 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from fewtune.cli.show import print_json
-from fewtune.data.checks import Finding
-from fewtune.data.repair import IN_WORDS
+from fewtune.data.checks.finding import Finding
 from fewtune.experiment.data_reporting import data_part
 from fewtune.experiment.preparation import Prepared
 from fewtune.experiment.prepared_folder import document
 from fewtune.report import tables
 from fewtune.report.data_part import DataPart, FindingLine, MaskLine
-from fewtune.report.words import printable
+from fewtune.report.words import printable, repaired
 from fewtune.types import Example
 
 _SHOWN_ROWS = 6
@@ -53,7 +52,7 @@ def ask(finding: Finding, examples: Sequence[Example]) -> bool:
     if len(finding.rows) > _SHOWN_ROWS:
         console.print(f"  and {len(finding.rows) - _SHOWN_ROWS:,} more", style="dim")
     rows = "this row" if len(finding.rows) == 1 else "these rows"
-    question = f"Shall {rows} be {IN_WORDS[finding.repair]}?" if finding.repair else ""
+    question = f"{rows} {repaired(finding.repair)}?" if finding.repair else ""
     return typer.confirm(question, default=finding.recommended, err=True)
 
 

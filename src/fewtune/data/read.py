@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
-from fewtune.data.columns import Columns
-from fewtune.data.formats import open_data
+from fewtune.data.formats.open import open_data
 from fewtune.data.records import Table
-from fewtune.data.shapes import recognise
+from fewtune.data.shapes.recognise import recognise
+from fewtune.data.shapes.shape import Columns
 from fewtune.errors import DataError
 from fewtune.types import Example
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from itertools import islice
 
-from fewtune.data.checks import Finding
-from fewtune.data.checks.privacy import masked
+from fewtune.data.checks.finding import Finding
 from fewtune.data.mask import MaskedExample
-from fewtune.data.repair import IN_WORDS, Change
+from fewtune.data.masking import masked
+from fewtune.data.repair import Change
 from fewtune.experiment.preparation import Prepared
+from fewtune.report import words
 from fewtune.report.data_part import ChangeLine, DataPart, FindingLine, MaskLine, MaskPiece
 from fewtune.types import Example
 
@@ -45,7 +46,7 @@ def finding_lines(prepared: Prepared) -> tuple[FindingLine, ...]:
 
 
 def _finding_line(prepared: Prepared, finding: Finding) -> FindingLine:
-    proposal = IN_WORDS[finding.repair] if finding.repair else None
+    proposal = words.repaired(finding.repair) if finding.repair else None
     return FindingLine(
         code=finding.code,
         severity=finding.severity,

@@ -11,9 +11,8 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from fewtune.cost.estimate import Offer, Range, spoken_duration
-from fewtune.data.checks import Finding
-from fewtune.data.repair import IN_WORDS
-from fewtune.report.words import count, counted, heading, printable
+from fewtune.data.checks.finding import Finding
+from fewtune.report.words import count, counted, heading, printable, repaired
 
 if TYPE_CHECKING:
     from fewtune.experiment.estimating import Estimate
@@ -50,7 +49,7 @@ def _finding(prepared: Prepared, finding: Finding) -> tuple[str, ...]:
     more = ", …" if len(finding.rows) > _SHOWN_LINES else ""
     where = f" Line{'s' if len(finding.rows) > 1 else ''} {places}{more}." if finding.rows else ""
     done = Counter(change.code for change in prepared.changes)[finding.code]
-    repair = f"{count(done)} {IN_WORDS[finding.repair]}" if finding.repair and done else "none"
+    repair = f"{count(done)} {repaired(finding.repair)}" if finding.repair and done else "none"
     return (
         _short(_bold(heading(finding.code))),
         _right(count(len(finding.rows)) if finding.rows else ""),

@@ -100,7 +100,7 @@ def _adapter(summary: Summary) -> Path:
 
 def _held_out(summary: Summary) -> tuple[Example, ...]:
     path = Path(summary.files["test"])
-    rows = read(path).examples if path.exists() and path.stat().st_size else ()
+    rows = read(str(path)).examples if path.exists() and path.stat().st_size else ()
     if not rows:
         raise UsageError(
             "The run has no held-out rows, and without them nothing says whether an export is right.",

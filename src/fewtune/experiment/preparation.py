@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from fewtune import providers
 from fewtune.bases.languages import languages
-from fewtune.data.checks import CHECKS, Finding, Material, check
-from fewtune.data.columns import Columns
+from fewtune.data.checks.finding import Finding
+from fewtune.data.checks.material import Material
+from fewtune.data.checks.runner import CHECKS, check
 from fewtune.data.duplicates import near_duplicates
 from fewtune.data.encode import Encoder
 from fewtune.data.mask import Mask, mask
 from fewtune.data.rendering import RowShape
 from fewtune.data.read import Dataset, read
 from fewtune.data.repair import Change, Repaired, repair
+from fewtune.data.shapes.shape import Columns
 from fewtune.data.split import Fold, Split, folds, leaked, split, split_beside
 from fewtune.data.task import Task, recognise
 from fewtune.data.tokens import TokenCount, count_tokens
@@ -29,6 +31,7 @@ from fewtune.types import Example
 Decide = Callable[[Finding, Sequence[Example]], bool]
 """Whether to make a finding's repair; the examples are all rows read, by row number."""
 
+_BYTES_A_LETTER_MAY_BECOME = 8
 _LEAKED = "leaked_row"
 _FEW_VALIDATION_ROWS = "few_validation_rows"
 _COARSE, _TOO_COARSE = 0.1, 0.2
@@ -58,7 +61,7 @@ class Prepared:
     @property
     def is_chat(self) -> bool:
         """Whether the base is spoken to in turns; of a hosted base, whether the rows are conversations."""
-        return self.encoder.is_chat if self.encoder else any(one.messages for one in self.kept)
+        return self.encoder.recipe == "chat" if self.encoder else any(one.messages for one in self.kept)
 
     @property
     def examples(self) -> tuple[Example, ...]:
@@ -121,7 +124,8 @@ def prepare_rows(settings: RunSettings, decide: Decide | None = None) -> Prepare
     if given_valid:
         findings += _leaks(material, len(dataset.examples))
     accepted = _accepted(findings, settings, decide, rows)
-    repaired = repair(rows, findings, accepted)
+    refused = {finding.code for finding in findings} - accepted
+    repaired = repair(rows, findings, refused, accepted=accepted)
     if not repaired.examples:
         raise _nothing_left(settings, len(rows), repaired)
     task = recognise(repaired.examples)
@@ -179,9 +183,29 @@ def _material(settings: RunSettings, rows: Sequence[Example], encoder: Encoder |
         examples=rows,
         task=recognise(rows),
         context=encoder.context if encoder else None,
-        length=encoder.length if encoder else None,
+        context_bytes=_bytes_that_fit(encoder, rows) if encoder else 0,
+        tokens=partial(_tokens, encoder) if encoder else None,
         languages=languages(settings.base) if local else None,
     )
+
+
+def _tokens(encoder: Encoder, example: Example) -> int:
+    """A conversation of which nothing is learnt is told by a check of its own, and has no length."""
+    if example.messages and not any(message.trained for message in example.messages):
+        return 0
+    return len(encoder.whole(example).ids)
+
+
+def _bytes_that_fit(encoder: Encoder, rows: Sequence[Example]) -> int:
+    """A row of at most so many bytes has no more tokens than the base reads, whatever it says.
+
+    A token of a byte-level tokenizer is at least a byte. Some normalise the text first, which can make several
+    letters of one; and each turn of a conversation adds tokens of the template, so conversations are all counted.
+    """
+    if encoder.recipe == "chat" and any(example.messages for example in rows):
+        return 0
+    around = len(encoder.scored("", "").ids)
+    return (encoder.context - around) // (1 if encoder.tokenizer.normalizer is None else _BYTES_A_LETTER_MAY_BECOME)
 
 
 def _leaks(material: Material, train_rows: int) -> tuple[Finding, ...]:

@@ -12,6 +12,15 @@ THIN = "\u202f"
 
 UNKNOWN = "cannot be told"
 
+_REPAIRED = {
+    "drop": "dropped",
+    "strip": "white space removed",
+    "relabel": "given the usual label",
+    "mask": "masked",
+    "unescape": "entities written as characters",
+    "mend": "characters mended",
+}
+
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -93,3 +102,8 @@ def setting(value: object) -> str:
 def heading(name: str) -> str:
     """`learning_rate` as `learning rate`."""
     return printable(name).replace("_", " ")
+
+
+def repaired(repair: str) -> str:
+    """What a repair of the data has done to a row."""
+    return _REPAIRED[repair]
