@@ -17,10 +17,18 @@ from fewtune.experiment.preparation import Prepared
 from fewtune.experiment.prepared_folder import document
 from fewtune.report import tables
 from fewtune.report.data_part import DataPart, FindingLine, MaskLine
-from fewtune.report.words import printable, repaired
+from fewtune.report.words import printable
 from fewtune.types import Example
 
 _SHOWN_ROWS = 6
+_QUESTIONS = {
+    "drop": "Drop",
+    "strip": "Remove the white space around the texts of",
+    "relabel": "Give the usual label to",
+    "mask": "Mask it in",
+    "unescape": "Write the entities as characters in",
+    "mend": "Mend the characters in",
+}
 _STYLES = {"error": "red", "warning": "yellow"}
 
 
@@ -52,8 +60,8 @@ def ask(finding: Finding, examples: Sequence[Example]) -> bool:
     if len(finding.rows) > _SHOWN_ROWS:
         console.print(f"  and {len(finding.rows) - _SHOWN_ROWS:,} more", style="dim")
     rows = "this row" if len(finding.rows) == 1 else "these rows"
-    question = f"{rows} {repaired(finding.repair)}?" if finding.repair else ""
-    return typer.confirm(question, default=finding.recommended, err=True)
+    asked = f"{_QUESTIONS[finding.repair]} {rows}?" if finding.repair else ""
+    return typer.confirm(asked, default=finding.recommended, err=True)
 
 
 def _say(console: Console, *sentences: str) -> None:
