@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -62,7 +62,7 @@ def read(path: str, *, columns: Columns | None = None, first_row: int = 0) -> Da
         prompt_columns=first.prompt_columns,
         completion_column=first.completion_column,
         ignored_columns=first.ignored_columns,
-        notes=tuple(chain.from_iterable(part.notes for part in parts)),
+        notes=tuple(_notes(parts)),
     )
 
 
@@ -70,6 +70,7 @@ def read(path: str, *, columns: Columns | None = None, first_row: int = 0) -> Da
 class _Part:
     """One table of the data."""
 
+    file: str
     examples: list[Example]
     shape: str
     prompt_columns: tuple[str, ...]
@@ -83,14 +84,17 @@ def _part(table: Table, columns: Columns, first_row: int) -> _Part:
     shape = recognise(table.columns, sample, columns, f"{table.file}:{table.first_line}")
     examples = list(shape.examples(chain(sample, table.records), first_row))
     return _Part(
+        file=table.file,
         examples=examples,
         shape=shape.name,
         prompt_columns=shape.prompt_columns,
         completion_column=shape.completion_column,
         ignored_columns=tuple(column for column in table.columns if column not in shape.used_columns),
-        notes=(*table.notes, *_with_file(shape.notes, table.file)),
+        notes=(*table.notes, *shape.notes),
     )
 
 
-def _with_file(notes: tuple[str, ...], file: str) -> Iterator[str]:
-    return (f"{file}: {note}" for note in notes)
+def _notes(parts: Sequence[_Part]) -> Iterator[str]:
+    """With the file that they are about, where there are several."""
+    for part in parts:
+        yield from (note if len(parts) == 1 else f"{part.file}: {note}" for note in part.notes)

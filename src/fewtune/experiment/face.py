@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, TypeVar, Unpack, cast
 
 from fewtune import settings as configuration
+from fewtune.data.formats.open import keep_standard_input
 from fewtune.errors import UsageError
 from fewtune.experiment import run as runner
 from fewtune.experiment.estimating import Estimate
@@ -270,6 +271,8 @@ def _execute(data: str, options: RunOptions, *, evaluate: bool, single: bool = F
     unknown = set(options) - set(RunOptions.__annotations__)
     if unknown:
         raise UsageError(f"There is no option {min(unknown)!r}.", fix="See the docstring of fewtune.run.")
+    if data == "-":
+        data = str(keep_standard_input(configuration.load().home / "stdin"))
     settings = replace(_settings(data, cast(Options, common)), evaluate=evaluate)
     if single:
         settings = replace(settings, cooldown=_TRAIN_COOLDOWN, learning_rates=_single_rate(settings))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from fewtune.data.formats.parquet import read_parquet
 from fewtune.data.formats.plain_text import read_plain_text
 from fewtune.data.formats.workbook import read_workbook
 from fewtune.data.records import Table
-from fewtune.errors import DataError
+from fewtune.errors import DataError, from_os_error
 
 STANDARD_INPUT = "-"
 _STANDARD_INPUT_NAME = "stdin"
@@ -55,6 +56,21 @@ def open_data(path: str) -> Opened:
     find(place)
     kind = kind_by_ending(place)
     return _single(regular_file(place), kind)
+
+
+def keep_standard_input(folder: Path) -> Path:
+    """Put what comes on standard input into the folder, under a name that its content gives, and tell where it is.
+
+    A run has to read its data again when it goes on.
+    """
+    file = _standard_input()
+    kept = folder / f"{file.sha256()[:16]}.{kind_by_content(file)}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file.path, kept)
+    except OSError as error:
+        raise from_os_error(error, "keep what came on standard input", kept) from error
+    return kept
 
 
 def _single(file: DataFile, kind: Kind) -> Opened:
