@@ -73,9 +73,9 @@ class OpenAIPreference(Preference):
 
 def preference(sample: Sample, asked_prompt: str | None = None) -> Shape | None:
     """Columns `chosen` and `rejected` with or without one of the prompt's names; or those of OpenAI."""
-    openai = [sample.column(name) for name in ("input", "preferred_output", "non_preferred_output")]
-    if all(openai):
-        return _shape(OpenAIPreference, sample, *openai)
+    asked, better, worse = (sample.column(name) for name in ("input", "preferred_output", "non_preferred_output"))
+    if asked is not None and better is not None and worse is not None:
+        return _shape(OpenAIPreference, sample, asked, better, worse)
     chosen, rejected = sample.column("chosen"), sample.column("rejected")
     if chosen is None or rejected is None:
         return None
@@ -83,9 +83,7 @@ def preference(sample: Sample, asked_prompt: str | None = None) -> Shape | None:
     return _shape(Preference, sample, prompt, chosen, rejected)
 
 
-def _shape(kind: type[Preference], sample: Sample, *columns: str | None) -> Preference:
-    prompt, chosen, rejected = columns
-    assert chosen is not None and rejected is not None
+def _shape(kind: type[Preference], sample: Sample, prompt: str | None, chosen: str, rejected: str) -> Preference:
     note = "There is no prompt column: the prompt is what both answers begin with."
     return kind(
         name="preference pairs",
