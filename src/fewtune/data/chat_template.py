@@ -100,17 +100,20 @@ def tools_of(text: str | None) -> list[Any] | None:
 def _list(text: str, what: str) -> list[Any]:
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"The {what} of a conversation are not JSON: {error}.") from error
     return cast(list[Any], found) if isinstance(found, list) else [found]
 
 
 def _call(call: Any) -> Any:
-    function: Any = call.get("function") if isinstance(call, dict) else None  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
-    if not isinstance(function, dict) or not isinstance(function.get("arguments"), str):  # pyright: ignore[reportUnknownMemberType]
-        return call
+    """Arguments are JSON text in OpenAI's form, and an object for the templates."""
+    function = _mapping(_mapping(call).get("function"))
     try:
-        arguments = json.loads(function["arguments"])  # pyright: ignore[reportUnknownArgumentType]
-    except ValueError:
+        arguments = json.loads(function["arguments"])
+    except (KeyError, TypeError, ValueError, RecursionError):
         return call
-    return {**call, "function": {**function, "arguments": arguments}}
+    return {**_mapping(call), "function": {**function, "arguments": arguments}}
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return cast(dict[str, Any], value) if isinstance(value, dict) else {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -72,6 +72,11 @@ class Chat:
             )
         return self._laid(whole, [span for span in found if span], left_out=found.count(None))
 
+    def read(self, text: str) -> tuple[int, ...]:
+        """Ids of a rendered text for somebody who sees nothing else: all that spells a special token is one."""
+        laid, _ = self.special.laid([text])
+        return laid.ids
+
     def closing(self, said: str) -> list[tuple[str, int]]:
         """The special tokens that end a rendered turn, with the places where they end, the last one first."""
         found, place = list[tuple[str, int]](), len(said)
@@ -139,7 +144,9 @@ def open_chat(template: ChatTemplate, tokenizer: Tokenizer, end_id: int) -> Chat
     (begin, end), *_ = plain.trained
     said: str = tokenizer.decode(list(plain.ids[begin:end]))
     if _ANSWERED not in said:
-        raise BaseModelError("The chat template does not write what was said.", where=template.where, fix=WITHOUT_TEMPLATE)
+        raise BaseModelError(
+            "The chat template does not write what was said.", where=template.where, fix=WITHOUT_TEMPLATE
+        )
     return replace(chat, lead=said[: said.index(_ANSWERED)])
 
 
@@ -157,8 +164,15 @@ def turns_of(example: Example) -> tuple[Message, ...]:
 
 
 def asked(example: Example) -> tuple[Message, ...] | None:
-    """The turns before the last that is trained: those that `completion` answers. None where the row is no conversation."""
+    """The turns that `completion` answers: those before the last one trained; None where the row is no conversation."""
     return None if example.messages is None else turns_of(example)[:-1]
+
+
+def with_worked(asked: Sequence[Message], shots: Iterable[tuple[str, str]]) -> tuple[Message, ...]:
+    """Worked examples before the first turn, but after what the system says."""
+    worked = [message for shot in shots for message in as_turns(*shot)]
+    first = next((n for n, message in enumerate(asked) if message.role not in ("system", "developer")), len(asked))
+    return (*asked[:first], *worked, *asked[first:])
 
 
 def with_rejected(example: Example) -> Example:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from tokenizers import Tokenizer
 
-from fewtune.data.conversation import Chat, Turns, as_turns, turns_of
+from fewtune.data.conversation import Chat, Turns, turns_of, with_worked
 from fewtune.errors import DataError
 from fewtune.types import Example, Message
 
@@ -188,14 +188,9 @@ class Encoder:
         return text.removeprefix(self.lead)
 
 
-def _question(
-    prompt: str, shots: Iterable[tuple[str, str]], messages: Sequence[Message] | None
-) -> tuple[Message, ...]:
-    """Worked examples stand before the first turn, but after what the system says."""
+def _question(prompt: str, shots: Iterable[tuple[str, str]], messages: Sequence[Message] | None) -> tuple[Message, ...]:
     asked = (Message(role="user", content=prompt),) if messages is None else tuple(messages)
-    worked = [message for shot in shots for message in as_turns(*shot)]
-    system = next((n for n, message in enumerate(asked) if message.role not in ("system", "developer")), len(asked))
-    return (*asked[:system], *worked, *asked[system:])
+    return with_worked(asked, shots)
 
 
 def _encoded(row: int, turns: Turns) -> Encoded:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
-from typing import Any
+from typing import Any, cast
 
 from jinja2 import Template, Undefined, nodes
 from jinja2.exceptions import SecurityError, TemplateError, TemplateRuntimeError
@@ -30,18 +30,22 @@ TODAY = datetime.datetime(2024, 7, 26)
 """What `strftime_now` tells, so that a row has the same tokens every day; Llama's templates name this day where they
 are given no clock."""
 LONGEST_SOURCE = 2**16
-_DEEPEST = 60
-"""Nodes of a template within each other."""
+_DEEPEST, _MOST_NODES = 60, 10_000
+"""Nodes of a template within each other, and in all."""
 _NODE = 10
 """What each node of a loop's body costs in each round."""
 _LARGEST_RANGE = 100_000
 _LONGEST_DATE = 100
 _MOST_BITS = 4096
 
-_FILTERS = (
-    *("abs", "capitalize", "count", "d", "default", "dictsort", "escape", "e", "first", "float", "int", "items"),
-    *("last", "length", "list", "lower", "map", "max", "min", "reject", "rejectattr", "reverse", "safe", "select"),
-    *("selectattr", "sort", "string", "title", "trim", "unique", "upper"),
+
+def _words(names: str) -> frozenset[str]:
+    return frozenset(names.split())
+
+
+_FILTERS = _words(
+    "abs capitalize count d default dictsort escape e first float int items last length list lower map max min reject "
+    "rejectattr reverse safe select selectattr sort string title trim unique upper"
 )
 _OWN_FILTERS = {
     "tojson": metering.tojson,
@@ -51,26 +55,26 @@ _OWN_FILTERS = {
 }
 _PAID, _PAID_BEFORE, _EACH, _CONCATENATED = "fewtune:paid", "fewtune:before", "fewtune:each", "fewtune:concatenated"
 """Filters that only the rewriting uses: a template cannot spell such a name."""
-_AT_ONCE = frozenset(
+_AT_ONCE = _words(
     "count d default first items last length map reject rejectattr select selectattr defined undefined none mapping "
-    "iterable sequence number boolean true false integer float callable".split()
+    "iterable sequence number boolean true false integer float callable"
 )
 """Filters and tests that take no longer for a large value, or that look at one element after the other later."""
 _METHODS = {
-    str: frozenset(
+    str: _words(
         "strip lstrip rstrip split rsplit splitlines startswith endswith replace lower upper title capitalize find "
         "rfind index rindex count join isdigit isalpha isalnum isspace isupper islower partition rpartition "
-        "removeprefix removesuffix".split()
+        "removeprefix removesuffix"
     ),
-    dict: frozenset(("items", "keys", "values", "get")),
-    list: frozenset(("index", "count")),
-    tuple: frozenset(("index", "count")),
-    LoopContext: frozenset(("cycle", "changed")),
+    dict: _words("items keys values get"),
+    list: _words("index count"),
+    tuple: _words("index count"),
+    LoopContext: _words("cycle changed"),
 }
-_NODES = frozenset(
+_NODES = _words(
     "Template Output TemplateData For If Macro CallBlock FilterBlock Assign AssignBlock With Scope Break Continue "
     "Name NSRef Const Tuple List Dict Pair Keyword CondExpr Filter Test Call Getitem Getattr Slice Concat Compare "
-    "Operand Add Sub Mul Div FloorDiv Mod Pow And Or Not Neg Pos".split()
+    "Operand Add Sub Mul Div FloorDiv Mod Pow And Or Not Neg Pos"
 )
 
 
@@ -148,7 +152,7 @@ class _Metering(NodeTransformer):
         if node.recursive:
             raise TooMuch("it uses a recursive loop")
         self.generic_visit(node)
-        node.iter = _filtered(node.iter, _EACH, nodes.Const(STEP + _NODE * _count(node)))
+        node.iter = _filtered(cast(nodes.Expr, node.iter), _EACH, nodes.Const(STEP + _NODE * _count(node)))
         return node
 
     def _body(self, node: Any) -> nodes.Node:
@@ -162,7 +166,8 @@ class _Metering(NodeTransformer):
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
         self.generic_visit(node)
-        return _filtered(node.nodes[0], _CONCATENATED, *node.nodes[1:])
+        first, *others = node.nodes
+        return _filtered(first, _CONCATENATED, *others)
 
     def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:
         self.generic_visit(node)
@@ -232,6 +237,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
             raise TooMuch(f"it has more than {LONGEST_SOURCE:,} characters")
         tree = self.parse(source)
         _check(tree)
+        if _count(tree) > _MOST_NODES:
+            raise TooMuch(f"it has more than {_MOST_NODES:,} parts")
         return Template.from_code(self, self.compile(_Metering().visit(tree)), self.globals)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
@@ -242,7 +249,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         owner, name = getattr(obj, "__self__", None), getattr(obj, "__name__", "")
         if isinstance(owner, str) and name in ("join", "replace"):
-            return metering.join(*args, owner) if name == "join" else metering.replace(owner, *args)
+            return metering.join(args[0], owner) if name == "join" else metering.replace(owner, *args)
         if not (isinstance(obj, Macro | Undefined) or _is_method(owner, name) or _is_global(obj)):
             raise SecurityError(f"{name or type(obj).__name__} is not to be called from a chat template")
         meter().use(STEP + length(owner) + sum(map(length, args)))
@@ -279,8 +286,8 @@ def _charged(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
         meter().use(STEP + (0 if name in _AT_ONCE else sum(map(_reading, args[first:]))))
-        found = function(*args, **kwargs)
-        return metering.each(found, STEP) if isinstance(found, Iterator) else found
+        found: Any = function(*args, **kwargs)
+        return metering.each(cast(Iterator[Any], found), STEP) if isinstance(found, Iterator) else found
 
     return run
 

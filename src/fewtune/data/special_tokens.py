@@ -61,8 +61,8 @@ class SpecialTokens:
         # It adds no token where none is asked for, but some move the places of tokens.
         cast(Any, copied).post_processor = None
         marks = {f"{_OWN}{number}{_OWN_END}": number for number in self._tokens}
-        copied.add_tokens([_like(token, f"{_OWN}{number}{_OWN_END}") for number, token in self._tokens.items()])
-        copied.add_tokens([AddedToken(_CUT, normalized=False)])
+        own = [_like(token, f"{_OWN}{number}{_OWN_END}") for number, token in self._tokens.items()]
+        cast(Any, copied).add_tokens([*own, AddedToken(_CUT, normalized=False)])
         known: dict[int, int | None] = {int(copied.token_to_id(mark) or 0): number for mark, number in marks.items()}
         return copied, {**known, int(copied.token_to_id(_CUT) or 0): None}
 
@@ -116,7 +116,10 @@ class SpecialTokens:
     def _encoded(self, text: str) -> Laid:
         tokenizer, marks = self._marked
         encoding: Any = tokenizer.encode(text, add_special_tokens=False)
-        pairs = [(marks.get(number, number), start) for number, (start, _) in zip(encoding.ids, encoding.offsets, strict=True)]
+        pairs = [
+            (marks.get(number, number), start)
+            for number, (start, _) in zip(encoding.ids, encoding.offsets, strict=True)
+        ]
         kept = [(number, start) for number, start in pairs if number is not None]
         return Laid(text=text, ids=tuple(number for number, _ in kept), starts=tuple(start for _, start in kept))
 
