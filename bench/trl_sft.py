@@ -112,5 +112,5 @@ def _ordered(job: Job) -> list[Encoded]:
 
 
 def _dataset(rows: Sequence[Encoded]) -> Dataset:
-    masks = [[0] * row.prompt_length + [1] * row.trained_tokens for row in rows]
+    masks = [list(map(int, row.trained)) for row in rows]
     return Dataset.from_dict({"input_ids": [list(row.ids) for row in rows], "completion_mask": masks})

@@ -75,6 +75,8 @@ def write_base(model: Llama, shape: Shape, work: Path, out: Path) -> None:
         "pad_token": PAD_TOKEN,
         "model_max_length": CONTEXT,
         "clean_up_tokenization_spaces": False,
+        # It has a chat template for servers, but it is no chat model: it is tuned in its frame.
+        "fewtune_recipe": "completion",
     }
     (out / "tokenizer_config.json").write_text(json.dumps(words, indent=2) + "\n")
 

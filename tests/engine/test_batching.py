@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -32,6 +34,21 @@ class TestPack:
         assert packed.targets.tolist() == [1, 2, 3, 4, 11, 12, 13]
         assert packed.answers.tolist() == [False, False, True, True, False, True, True]
         assert packed.counts == (4, 3)
+
+    def test_gaps_between_answers_are_no_targets(self) -> None:
+        two = replace(example(1, 8, 2), gaps=((3, 5), (6, 7)))
+        packed = pack([example(0, 5, 3), two], CPU)
+        assert packed.targets.tolist() == [3, 4, 12, 15, 17]
+        assert packed.counts == (2, two.trained_tokens) == (2, 3)
+        assert packed.answers.all()
+        assert torch.equal(packed.ids[packed.sources + 1], packed.targets)
+
+    def test_with_prompts_gaps_are_targets_that_are_no_answers(self) -> None:
+        two = replace(example(1, 8, 2), gaps=((3, 5), (6, 7)))
+        packed = pack([two, example(0, 3, 1)], CPU, prompts=True)
+        assert packed.targets.tolist() == [11, 12, 13, 14, 15, 16, 17, 1, 2]
+        assert packed.answers.tolist() == [False, True, False, False, True, False, True, True, True]
+        assert packed.counts == (7, 2)
 
     def test_positions_begin_anew_with_each_example(self) -> None:
         assert pack([example(0, 3, 1), example(1, 2, 1)], CPU).positions.tolist() == [0, 1, 2, 0, 1]

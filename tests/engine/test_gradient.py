@@ -50,6 +50,12 @@ def supervised(slot: int, examples: Sequence[Encoded], prompt_loss_weight: float
     )
 
 
+def with_turns(first: Encoded, second: Encoded) -> Encoded:
+    """A conversation of two questions and two answers, the answers trained."""
+    length = len(first.ids)
+    return replace(first, ids=first.ids + second.ids, gaps=((length, length + second.prompt_length),))
+
+
 def preferred(slot: int, pairs: Sequence[tuple[Encoded, Encoded]], reference: Sequence[tuple[float, float]]) -> Share:
     return Share(
         slot=slot,
@@ -116,6 +122,35 @@ class TestAgainstPeft:
         assert outcome.objective == pytest.approx(float(loss.detach()), abs=2e-6)
         assert outcome.tokens == sum(one.trained_tokens for one in examples)
         assert_gradients_are_equal(ours, padded.peft_gradient(model, adapter))
+
+    def test_a_conversation_of_several_trained_turns_has_the_gradient_of_its_masked_loss(
+        self,
+        some_base: BaseModel,
+        some_family: str,
+        folder_of: Callable[[str], Path],
+        random_adapter: Callable[..., Adapter],
+        encode: Encode,
+    ) -> None:
+        adapter, rows = random_adapter(some_base), encode(some_base)
+        examples = [with_turns(rows[0], rows[1]), rows[2], with_turns(rows[3], rows[4])]
+        model = padded.peft_model(folder_of(some_family), adapter)
+        loss = torch.cat(padded.losses(model, examples)).mean()
+        loss.backward()
+        ours, outcome = gradient_of(some_base, adapter, supervised(0, examples))
+        assert outcome.objective == pytest.approx(float(loss.detach()), abs=2e-6)
+        assert outcome.tokens == sum(one.trained_tokens for one in rows[:5])
+        assert_gradients_are_equal(ours, padded.peft_gradient(model, adapter))
+
+    def test_between_trained_turns_the_weight_is_that_of_a_prompt(
+        self, llama: BaseModel, random_adapter: Callable[..., Adapter], encode: Encode
+    ) -> None:
+        adapter, rows = random_adapter(llama), encode(llama)
+        two = with_turns(rows[0], rows[1])
+        everything = replace(two, prompt_length=1, gaps=())
+        (weighted, _), (whole, _) = (
+            gradient_of(llama, adapter, supervised(0, [one], weight)) for one, weight in ((two, 1.0), (everything, 0.0))
+        )
+        torch.testing.assert_close(weighted.flat, whole.flat, rtol=1e-5, atol=1e-6)
 
     def test_adapting_the_upper_half_gives_the_gradient_of_adapting_it_in_peft(
         self,

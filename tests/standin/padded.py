@@ -49,14 +49,14 @@ def peft_gradient(model: Any, adapter: Adapter) -> dict[str, tuple[Tensor, Tenso
 
 
 def losses(model: Any, examples: Sequence[Encoded]) -> list[Tensor]:
-    """Of each example's answer and stop, token by token, from one batch padded on the right."""
+    """Of each example's trained tokens, one by one, from one batch padded on the right."""
     width = max(len(one.ids) for one in examples)
     ids = torch.tensor([[*one.ids, *[0] * (width - len(one.ids))] for one in examples])
     mask = torch.tensor([[1] * len(one.ids) + [0] * (width - len(one.ids)) for one in examples])
     logits = model(input_ids=ids, attention_mask=mask).logits
     return [
-        cross_entropy(
-            row[one.prompt_length - 1 : len(one.ids) - 1], torch.tensor(one.ids[one.prompt_length :]), reduction="none"
-        )
+        cross_entropy(row[: len(one.ids) - 1], torch.tensor(one.ids[1:]), reduction="none")[
+            torch.tensor(one.trained[1:])
+        ]
         for row, one in zip(logits, examples, strict=True)
     ]

@@ -6,15 +6,21 @@ import json
 import re
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tokenizers import Tokenizer
 
-from fewtune.data.encode import Encoder
+from fewtune.data.chat_template import open_template
+from fewtune.data.chat import Chat, open_chat
+from fewtune.data.encode import Encoder, Recipe
 from fewtune.errors import BaseModelError, ProviderError, UsageError
 
 BUILT_IN = "pocket"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+RECIPE = "fewtune_recipe"
+"""Key of tokenizer_config.json."""
+_LARGEST_TEXT = 2**23
+"""Bytes of a template or of tokenizer_config.json, which in some bases lists every token that was added."""
 _WIDTHS = ("hidden_size", "n_embd", "d_model")
 
 
@@ -40,7 +46,7 @@ def _fetch(hub_id: str) -> Path:
     from huggingface_hub import snapshot_download  # pyright: ignore[reportUnknownVariableType]
 
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=["*.safetensors", "*.json"]))
+        return Path(snapshot_download(hub_id, allow_patterns=["*.safetensors", "*.json", "*.jinja"]))
     except (OSError, ValueError) as error:
         raise ProviderError(
             f"The base {hub_id!r} could not be fetched from the hub: {type(error).__name__}.",
@@ -87,10 +93,12 @@ def width(base: str) -> int:
     return int(found)
 
 
-def open_encoder(base: str) -> Encoder:
-    """The base's tokenizer with its end token and context.
+def open_encoder(base: str, recipe: str | None = None) -> Encoder:
+    """The base's tokenizer with its end token and context, and its frame or chat template.
 
-    Raises BaseModelError where there is no tokenizer.json or no end token.
+    The recipe is "chat" or "completion"; None takes the base's own, which `recipe_of` finds. Raises UsageError for
+    "chat" where the base has no template, BaseModelError where there is no tokenizer.json, no end token, or no
+    template that can be used.
     """
     config, folder = describe(base), locate(base)
     path = folder / "tokenizer.json"
@@ -102,7 +110,77 @@ def open_encoder(base: str) -> Encoder:
         raise BaseModelError("The base names no end token (eos_token_id).", where=str(folder / "config.json"))
     context = config.get("max_position_embeddings") or config.get("n_positions") or 1024
     tokenizer = _open_tokenizer(path)
-    return Encoder(tokenizer=tokenizer, end_id=end_ids[0], other_end_ids=end_ids[1:], context=int(context))
+    chat = _chat(folder, tokenizer, end_ids[0]) if (recipe or recipe_of(base)) == "chat" else None
+    others = (*end_ids[1:], *((chat.stop_id,) if chat and chat.stop_id not in end_ids else ()))
+    return Encoder(tokenizer=tokenizer, end_id=end_ids[0], other_end_ids=others, context=int(context), chat=chat)
+
+
+def recipe_of(base: str) -> Recipe:
+    """How the base is tuned where nobody says otherwise: "chat" where it has a chat template.
+
+    A base that has one and is no chat model says so in tokenizer_config.json: "fewtune_recipe": "completion".
+    """
+    folder = locate(base)
+    plain = _tokenizer_config(folder).get(RECIPE) == "completion"
+    return "chat" if not plain and _template_source(folder) else "completion"
+
+
+def _chat(folder: Path, tokenizer: Tokenizer, end_id: int) -> Chat:
+    found = _template_source(folder)
+    if found is None:
+        raise UsageError(
+            "The base has no chat template, so it cannot be tuned as a chat model.",
+            where=str(folder),
+            fix="Use --recipe completion, or choose a chat model.",
+        )
+    source, where = found
+    config = _tokenizer_config(folder)
+    tokens = {name: _content(value) for name, value in config.items() if name.endswith("_token")}
+    names = {name: token for name, token in tokens.items() if token is not None}
+    return open_chat(open_template(source, names, where), tokenizer, end_id)
+
+
+def _template_source(folder: Path) -> tuple[str, str] | None:
+    """The text of the chat template, and the file that it is in."""
+    path = folder / "chat_template.jinja"
+    if path.is_file():
+        return _text(path), str(path)
+    stored = _tokenizer_config(folder).get("chat_template")
+    if isinstance(stored, list):
+        # Several by name, as older bases have them.
+        named = {one["name"]: one["template"] for one in cast(list[Any], stored) if _is_named(one)}
+        stored = named.get("default")
+    return (stored, str(folder / "tokenizer_config.json")) if isinstance(stored, str) else None
+
+
+def _is_named(one: Any) -> bool:
+    return isinstance(one, dict) and {"name", "template"} <= cast(dict[Any, Any], one).keys()
+
+
+def _content(token: Any) -> str | None:
+    """A token as the file has it: its text, or an object with it."""
+    found = cast(dict[Any, Any], token).get("content") if isinstance(token, dict) else token
+    return found if isinstance(found, str) else None
+
+
+def _tokenizer_config(folder: Path) -> dict[str, Any]:
+    path = folder / "tokenizer_config.json"
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(_text(path))
+    except (ValueError, RecursionError) as error:
+        raise BaseModelError("The base's tokenizer_config.json is not JSON.", where=str(path)) from error
+    return cast(dict[str, Any], found) if isinstance(found, dict) else {}
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > _LARGEST_TEXT:
+            raise BaseModelError(f"The file has more than {_LARGEST_TEXT:,} bytes.", where=str(path))
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise BaseModelError(f"The file cannot be read: {error}.", where=str(path)) from error
 
 
 def _open_tokenizer(path: Path) -> Tokenizer:

@@ -63,13 +63,15 @@ class BaseModel:
         return Workers(self, on_cpu=self.on_cpu)
 
 
-def load(base: str, *, four_bit: bool = False) -> BaseModel:
+def load(base: str, *, four_bit: bool = False, recipe: str | None = None) -> BaseModel:
     """Load the base frozen, in fp32 on the CPU and bf16 on CUDA, there in 4 bits if that is asked for.
+
+    Without a recipe the base's own is taken.
 
     Raises UsageError for 4 bits where they cannot be had, BaseModelError for a base that cannot be loaded, or
     whose logits are not simply head(body(ids)).
     """
-    encoder, folder, device = open_encoder(base), locate(base), devices.best()
+    encoder, folder, device = open_encoder(base, recipe), locate(base), devices.best()
     if four_bit:
         devices.check_four_bit(device)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32

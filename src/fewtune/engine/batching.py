@@ -33,21 +33,24 @@ class Pack:
     targets: Tensor
     """(P,) the token to be predicted."""
     answers: Tensor
-    """(P,) bool: the target belongs to the answer or its stop, not to the prompt; always on the CPU."""
+    """(P,) bool: the target is trained, as answers and stops are; always on the CPU."""
     counts: tuple[int, ...]
     """Targets of each example, in order; they sum to P."""
 
 
 def pack(examples: Sequence[Encoded], device: torch.device, *, prompts: bool = False) -> Pack:
-    """Lay examples side by side; the targets are answers and stops, and prompts where that is asked for."""
+    """Lay examples side by side; the targets are what is trained, and with `prompts` all other tokens too."""
     lengths = [len(example.ids) for example in examples]
-    firsts = [1 if prompts else example.prompt_length for example in examples]
     row = torch.tensor(list(chain.from_iterable(example.ids for example in examples)))
     # Over all examples at once: the time that this takes is time in which a GPU waits.
     length = torch.tensor(lengths)
-    positions = torch.arange(len(row)) - (length.cumsum(0) - length).repeat_interleave(length)
-    targets = (positions >= torch.tensor(firsts).repeat_interleave(length)).nonzero()[:, 0]
-    prompt = torch.tensor([example.prompt_length for example in examples]).repeat_interleave(length)
+    begins = length.cumsum(0) - length
+    positions = torch.arange(len(row)) - begins.repeat_interleave(length)
+    trained = positions >= torch.tensor([example.prompt_length for example in examples]).repeat_interleave(length)
+    for number, example in enumerate(examples):
+        for first, end in example.gaps:
+            trained[int(begins[number]) + first : int(begins[number]) + end] = False
+    targets = ((positions >= 1) if prompts else trained).nonzero()[:, 0]
     return Pack(
         rows=tuple(example.row for example in examples),
         lengths=tuple(lengths),
@@ -55,8 +58,8 @@ def pack(examples: Sequence[Encoded], device: torch.device, *, prompts: bool = F
         positions=moved(positions, device),
         sources=moved(targets - 1, device),
         targets=moved(row[targets], device),
-        answers=positions[targets] >= prompt[targets],
-        counts=tuple(n - f for n, f in zip(lengths, firsts, strict=True)),
+        answers=trained[targets],
+        counts=tuple(len(example.ids) - 1 if prompts else example.trained_tokens for example in examples),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
@@ -10,14 +11,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from fewtune.bases.folder import open_encoder
+from fewtune.bases.folder import RECIPE, open_encoder
+from fewtune.data.encode import Encoder
 from fewtune.engine import llama_cpp
 from fewtune.engine.drift import tolerance
 from fewtune.engine.merging import merge, merge_in_fp32, open_merged
-from fewtune.engine.modelfile import chat_template, modelfile
+from fewtune.engine.modelfile import modelfile, served_template
 from fewtune.engine.stored_adapter import CONFIG, WEIGHTS
 from fewtune.errors import BaseModelError, UsageError, from_os_error
 
@@ -70,7 +73,9 @@ def _check_free(out: Path) -> None:
         raise UsageError(what, where=str(out), fix="Choose another --out.")
 
 
-def write(kind: str, base: Path, adapter: Path, name: str, filled: Path, scraps: Path) -> Written:
+def write(
+    kind: str, base: Path, adapter: Path, name: str, filled: Path, scraps: Path, *, recipe: str | None = None
+) -> Written:
     """Export base and adapter as `kind`, one of FORMATS; `name` is what a model calls itself where it can.
 
     Raises BaseModelError for parts that do not fit each other or that `kind` cannot hold, UsageError for a
@@ -84,15 +89,23 @@ def write(kind: str, base: Path, adapter: Path, name: str, filled: Path, scraps:
             return Written(as_base=scraps, gguf=None, tolerance=_tolerance("F32"))
         case "merged":
             merge(base, adapter, filled)
-            (filled / "chat_template.jinja").write_text(chat_template(open_encoder(str(base)).frame), encoding="utf-8")
+            _write_template(filled, open_encoder(str(base), recipe))
             return Written(as_base=filled, gguf=None, tolerance=_tolerance(_coarsest(base, adapter)))
         case "gguf":
-            return _write_gguf(base, adapter, name, filled, scraps)
+            return _write_gguf(base, adapter, name, filled, scraps, open_encoder(str(base), recipe))
         case _:
             raise UsageError(f"There is no format {kind!r}.", fix=f"Choose one of: {', '.join(FORMATS)}.")
 
 
-def _write_gguf(base: Path, adapter: Path, name: str, filled: Path, scraps: Path) -> Written:
+def _write_template(filled: Path, encoder: Encoder) -> None:
+    """For servers; and a note beside it for us, that a base with a frame is no chat model because of it."""
+    (filled / "chat_template.jinja").write_text(served_template(encoder), encoding="utf-8")
+    path = filled / "tokenizer_config.json"
+    stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    path.write_text(json.dumps({**stored, RECIPE: encoder.recipe}, indent=2) + "\n", encoding="utf-8")
+
+
+def _write_gguf(base: Path, adapter: Path, name: str, filled: Path, scraps: Path, encoder: Encoder) -> Written:
     if find_spec("gguf") is None:
         raise UsageError(
             "The package 'gguf', which --format gguf needs, is not installed.",
@@ -103,12 +116,12 @@ def _write_gguf(base: Path, adapter: Path, name: str, filled: Path, scraps: Path
 
     file, merged, as_base = filled / GGUF_FILE, open_merged(base, adapter), scraps
     try:
-        gguf_file.write(file, merged, name)
+        gguf_file.write(file, merged, name, encoder)
         gguf_file.read_back(file, merged, scraps)
     except (gguf_file.UnknownFamily, UnknownTokenizer) as error:
         _convert(base, adapter, file, scraps, error)
         as_base = None
-    (filled / "Modelfile").write_text(modelfile(file.name, open_encoder(str(base))), encoding="utf-8")
+    (filled / "Modelfile").write_text(modelfile(file.name, encoder), encoding="utf-8")
     return Written(as_base=as_base, gguf=file, tolerance=_tolerance("F16"))
 
 

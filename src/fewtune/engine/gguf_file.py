@@ -13,10 +13,10 @@ import gguf
 import torch
 from torch import Tensor
 
-from fewtune.bases.folder import open_encoder
+from fewtune.data.encode import Encoder
 from fewtune.engine.gguf_tokenizer import read_vocabulary
 from fewtune.engine.merging import Merged, copy_companions
-from fewtune.engine.modelfile import chat_template
+from fewtune.engine.modelfile import served_template
 from fewtune.engine.stored_weights import WHOLE, content_of, shape_as, write_weights
 from fewtune.errors import BaseModelError
 
@@ -90,7 +90,7 @@ def halved(tensor: Tensor, heads: int) -> Tensor:
     return tensor.view(heads, -1, 2, *tensor.shape[1:]).transpose(1, 2).reshape(tensor.shape)
 
 
-def write(file: Path, merged: Merged, name: str) -> None:
+def write(file: Path, merged: Merged, name: str, encoder: Encoder) -> None:
     """Write the merged weights with the base's config and tokenizer; `name` is what the model calls itself.
 
     Sums are rounded once, from fp32 to F16. Raises UnknownFamily or UnknownTokenizer for a base that is not
@@ -101,7 +101,9 @@ def write(file: Path, merged: Merged, name: str) -> None:
     writer = gguf.GGUFWriter(file, gguf.MODEL_ARCH_NAMES[layout.architecture])
     _write_metadata(writer, layout, name)
     read_vocabulary(base, layout.config).write(writer)
-    writer.add_chat_template(chat_template(open_encoder(str(base)).frame))
+    writer.add_chat_template(served_template(encoder))
+    if encoder.chat and encoder.chat.stop_id != encoder.end_id:
+        writer.add_eot_token_id(encoder.chat.stop_id)
     extra = _rotary_factors(layout)
     if extra is not None:
         writer.add_tensor_info("rope_freqs.weight", extra.shape, extra.numpy().dtype, extra.nbytes)

@@ -66,7 +66,7 @@ class UnknownTokenizer(BaseModelError):
 def read_vocabulary(base: Path, config: Mapping[str, Any]) -> Vocabulary:
     """Raises UnknownTokenizer rather than guess."""
     path = base / "tokenizer.json"
-    encoder = open_encoder(str(base))
+    encoder = open_encoder(str(base), "completion")
     stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     model = stored["model"]
     splitting = _splitting(stored)

@@ -60,7 +60,7 @@ def log_likelihoods(file: Path, encoder: Encoder, examples: Sequence[Example]) -
     model = _open(file, max(len(encoded.ids) for _, encoded in rows))
     found: list[tuple[float, ...]] = []
     for example, encoded in rows:
-        ids = _ids(model, encoder, example)
+        ids = _ids(model, encoder, example, encoded.ids)
         if ids != encoded.ids:
             raise ExportDrift(
                 "llama.cpp cuts this row into other tokens than the base does.", where=str(example.source)
@@ -68,7 +68,7 @@ def log_likelihoods(file: Path, encoder: Encoder, examples: Sequence[Example]) -
         model.reset()
         model.eval(list(ids))
         logits = torch.from_numpy(model.scores[: len(ids)]).log_softmax(dim=-1)
-        targets = range(encoded.prompt_length, len(ids))
+        targets = [place for place, trained in enumerate(encoded.trained) if trained]
         found.append(tuple(float(logits[place - 1, ids[place]]) for place in targets))
     return found
 
@@ -81,8 +81,16 @@ def _open(file: Path, context: int) -> Any:
         raise BaseModelError(f"llama.cpp cannot open the exported file: {error}.", where=str(file)) from error
 
 
-def _ids(model: Any, encoder: Encoder, example: Example) -> tuple[int, ...]:
-    """The row as llama.cpp tokenises it: prompt and answer apart, as they are in training and in use."""
+def _ids(model: Any, encoder: Encoder, example: Example, ids: tuple[int, ...]) -> tuple[int, ...]:
+    """The row as llama.cpp tokenises it: prompt and answer apart, as they are in training and in use.
+
+    A conversation is its rendered text, whose special tokens llama.cpp finds by their names; where the data spells one
+    too, the text alone does not say which it is, and the ids are taken as they are.
+    """
+    if encoder.chat:
+        text: str = encoder.tokenizer.decode(list(ids), skip_special_tokens=False)
+        told: list[int] = model.tokenize(text.encode(), add_bos=False, special=True)
+        return tuple(told) if encoder.chat.read(text) == ids else ids
     prompt = encoder.frame.few_shot_text(example.prompt, ())
     answer = encoder.frame.completion_text(example.completion)
     before: list[int] = model.tokenize(prompt.encode(), add_bos=True, special=False)

@@ -12,8 +12,8 @@ from fewtune.data.encode import Encoded
 
 
 def weight(batch: Sequence[Encoded], prompt_loss_weight: float) -> float:
-    """Sum of the weights of a batch's targets: 1 for the answer and its stop, less for the prompt."""
-    return sum(e.trained_tokens + prompt_loss_weight * (e.prompt_length - 1) for e in batch)
+    """Sum of the weights of a batch's targets: 1 for what is trained, less for the prompt and what stands between."""
+    return sum(e.trained_tokens + prompt_loss_weight * (len(e.ids) - 1 - e.trained_tokens) for e in batch)
 
 
 def weights(answers: Tensor, prompt_loss_weight: float) -> Tensor:

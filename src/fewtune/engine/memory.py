@@ -14,6 +14,8 @@ from typing import Literal
 
 from fewtune.bases.folder import describe, open_encoder
 from fewtune.bases.shape import Shape, shape
+from fewtune.data.conversation import with_rejected
+from fewtune.data.encode import Encoder
 from fewtune.engine import devices, llama
 from fewtune.engine.batching import TOKENS_AT_ONCE, TOKENS_PER_PIECE
 from fewtune.engine.free_memory import free_bytes, own_bytes
@@ -159,25 +161,30 @@ def room(at: Place) -> int | None:
     return free + max(own_bytes(), _PROGRAM)
 
 
-def check(base: str, plans: Sequence[Plan], examples: Iterable[Example], *, four_bit: bool = False) -> None:
+def check(
+    base: str,
+    plans: Sequence[Plan],
+    examples: Iterable[Example],
+    *,
+    four_bit: bool = False,
+    recipe: str | None = None,
+) -> None:
     """Raises TrainingError, with both numbers and with what would fit, where these trials together are too large.
 
     To be called before the base is loaded. Where it is not known how much memory there is, nothing is said.
     """
     at = place(base, four_bit=four_bit)
-    limit, lengths = room(at), _lengths(base, examples)
+    limit, lengths = room(at), _lengths(open_encoder(base, recipe), examples)
     if limit is not None and plans and lengths:
         refuse(at, work(plans, lengths), limit)
 
 
-def _lengths(base: str, examples: Iterable[Example]) -> list[int]:
+def _lengths(encoder: Encoder, examples: Iterable[Example]) -> list[int]:
     """Tokens of each row; of a better and a worse answer together, which go through one pass."""
-    encoder = open_encoder(base)
     found: list[int] = []
     for example in {example.row: example for example in examples}.values():
-        answers = [example.completion, *([] if example.rejected is None else [example.rejected])]
-        prompt = len(encoder.prompt(example.prompt))
-        found.append(sum(min(encoder.context, prompt + len(encoder.completion(answer))) for answer in answers))
+        rows = [example, *([] if example.rejected is None else [with_rejected(example)])]
+        found.append(sum(min(encoder.context, len(encoder.whole(row).ids)) for row in rows))
     return found
 
 

@@ -6,16 +6,25 @@ from fewtune.data.encode import Encoder, Frame
 
 
 def modelfile(weights: str, encoder: Encoder) -> str:
-    """Ollama's Modelfile: the prompt goes into the same frame as in training, the most likely answer comes out."""
-    end = encoder.tokenizer.id_to_token(encoder.end_id)
+    """Ollama's Modelfile: the prompt goes into the same frame as in training, the most likely answer comes out.
+
+    For a chat model it names no template: Ollama finds the base's own in the file of the weights.
+    """
+    end = encoder.tokenizer.id_to_token(encoder.chat.stop_id if encoder.chat else encoder.end_id)
+    frame = f'TEMPLATE """{{{{ .Prompt }}}}{encoder.frame.separator}"""'
     lines = (
         f"FROM ./{weights}",
-        f'TEMPLATE """{{{{ .Prompt }}}}{encoder.frame.separator}"""',
+        *([] if encoder.chat else [frame]),
         *([f'PARAMETER stop "{end}"'] if end else []),
         f"PARAMETER num_ctx {encoder.context}",
         "PARAMETER temperature 0",
     )
     return "\n".join(lines) + "\n"
+
+
+def served_template(encoder: Encoder) -> str:
+    """The Jinja template for servers that speak in messages: a chat model's own, or the frame's."""
+    return encoder.chat.template.source if encoder.chat else chat_template(encoder.frame)
 
 
 def chat_template(frame: Frame) -> str:

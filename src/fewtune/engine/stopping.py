@@ -19,8 +19,10 @@ class Transcript:
         self._tokenizer = encoder.tokenizer
         self._stop = tuple(filter(None, stop))
         self._longest = max(map(len, stop), default=0)
-        self._unwanted = " " if encoder.frame.leading_space else ""
-        """At the very beginning."""
+        self._unwanted = encoder.lead
+        """At the very beginning; empty once it is known whether it was there."""
+        self._begun = ""
+        """What was written as long as that is not known."""
         self._new: list[int] = []
         """Tokens that are not in the text yet."""
         self._before: list[int] = []
@@ -41,7 +43,7 @@ class Transcript:
     def end(self) -> None:
         """No token will follow: half a character is shown as it is."""
         if not self.stopped:
-            self._append(self._new_text())
+            self._append(self._new_text(), last=True)
         self._ended = True
 
     def take(self) -> str:
@@ -55,10 +57,16 @@ class Transcript:
     def _new_text(self) -> str:
         return self._tokenizer.decode(self._before + self._new)[len(self._before_text) :]
 
-    def _append(self, text: str) -> None:
+    def _without_lead(self, text: str, *, last: bool) -> str:
+        self._begun += text
+        if not last and len(self._begun) < len(self._unwanted) and self._unwanted.startswith(self._begun):
+            return ""
+        begun, unwanted, self._begun, self._unwanted = self._begun, self._unwanted, "", ""
+        return begun.removeprefix(unwanted)
+
+    def _append(self, text: str, *, last: bool = False) -> None:
         known = len(self.text)
-        self.text += text.removeprefix(self._unwanted)
-        self._unwanted = ""
+        self.text += self._without_lead(text, last=last)
         places = [self.text.find(stop, max(0, known - self._longest + 1)) for stop in self._stop]
         found = [place for place in places if place >= 0]
         if found:

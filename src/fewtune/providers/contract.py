@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from fewtune.types import Example, Plan, Usage
+from fewtune.types import Message as Turn
 
 BASE = "base"
 """The model name that every provider understands as the untuned base."""
@@ -65,6 +66,8 @@ class Workspace:
     """Kept between processes; a provider finds here what it needs to go on."""
     four_bit: bool = False
     """Keep the base in 4 bits, where it is on this machine."""
+    recipe: str | None = None
+    """How a base on this machine is given its rows: "chat" or "completion"; None takes the base's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +149,11 @@ class Request:
     """Text as the user gave it: the provider puts it into the base's frame."""
     shots: tuple[tuple[str, str], ...] = ()
     """Worked examples to stand before the prompt, each a prompt and its completion."""
+    messages: tuple[Turn, ...] | None = None
+    """The turns to be answered, where the prompt is a conversation; `prompt` is then only its plain text, for those
+    that know no turns."""
+    tools: str | None = None
+    """JSON text of the tools that the conversation may call."""
     score: str | None = None
     """When given, nothing is sampled: this completion's log-likelihood is measured."""
     max_tokens: int = 128

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import cached_property
 from itertools import groupby, islice
 from pathlib import Path
 
+from fewtune.data.conversation import with_rejected
 from fewtune.data.encode import Encoded
 from fewtune.engine import checkpoint, memory
 from fewtune.engine.adapter_folder import open_adapter
@@ -83,7 +84,7 @@ class LocalProvider:
     @cached_property
     def base(self) -> BaseModel:
         """Loaded when first needed, then kept."""
-        return load(self._workspace.base, four_bit=self._workspace.four_bit)
+        return load(self._workspace.base, four_bit=self._workspace.four_bit, recipe=self._workspace.recipe)
 
     def start(self, trials: Sequence[Trial]) -> tuple[str, ...]:
         for trial in trials:
@@ -101,7 +102,11 @@ class LocalProvider:
         rows = dict.fromkeys(row for trial in trials for row in (*trial.train_rows, *trial.valid_rows))
         examples = [self._workspace.examples[row] for row in rows]
         memory.check(
-            self._workspace.base, [trial.plan for trial in trials], examples, four_bit=self._workspace.four_bit
+            self._workspace.base,
+            [trial.plan for trial in trials],
+            examples,
+            four_bit=self._workspace.four_bit,
+            recipe=self._workspace.recipe,
         )
 
     def _branch(self, trial: Trial) -> None:
@@ -218,18 +223,25 @@ class LocalProvider:
 
     def _encoded(self, request: Request) -> Encoded:
         encoder = self.base.encoder
-        prompt = encoder.prompt(request.prompt, request.shots)
-        ids = prompt + encoder.completion(request.score or "")
-        if len(ids) > encoder.context:
-            raise _too_long(len(ids), encoder.context)
-        return Encoded(row=request.id, ids=ids, prompt_length=len(prompt))
+        encoded = encoder.scored(
+            request.prompt,
+            request.score or "",
+            request.shots,
+            messages=request.messages,
+            tools=request.tools,
+            row=request.id,
+        )
+        if len(encoded.ids) > encoder.context:
+            raise _too_long(len(encoded.ids), encoder.context)
+        return encoded
 
     def _prompt(self, request: Request, adapter: Adapter | None) -> Prompt:
         encoder = self.base.encoder
-        ids = encoder.prompt(request.prompt, request.shots)
+        ids = encoder.prompt(request.prompt, request.shots, messages=request.messages, tools=request.tools)
         if len(ids) >= encoder.context:
             raise _too_long(len(ids), encoder.context)
-        stop = request.stop + ((encoder.frame.delimiter.strip("\n"),) if request.shots else ())
+        parted = request.shots and encoder.recipe == "completion"
+        stop = request.stop + ((encoder.frame.delimiter.strip("\n"),) if parted else ())
         return Prompt(
             id=request.id,
             ids=ids,
@@ -280,7 +292,7 @@ class LocalProvider:
     def _rejected(self, rows: Sequence[int]) -> dict[int, Encoded]:
         """The worse answers, where every row has one: the trial then learns preferences."""
         examples = [self._workspace.examples[row] for row in rows]
-        pairs = {e.row: replace(e, completion=e.rejected) for e in examples if e.rejected is not None}
+        pairs = {e.row: with_rejected(e) for e in examples if e.rejected is not None}
         if pairs and len(pairs) < len(examples):
             raise DataError(f"{len(examples) - len(pairs)} of {len(examples)} rows have no rejected answer.")
         return {row: self.base.encoder.example(example) for row, example in pairs.items()}

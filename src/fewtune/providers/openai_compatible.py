@@ -14,11 +14,11 @@ from base64 import b64decode
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 
 import openai
 from openai import omit
-from openai.types.chat import ChatCompletionMessageParam
+from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
 from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 from openai.types.fine_tuning.jobs import FineTuningJobCheckpoint
 
@@ -37,6 +37,7 @@ from fewtune.providers.contract import (
     Workspace,
 )
 from fewtune.providers.openai_access import check_access, connect, translated
+from fewtune.providers.openai_chat import chat_messages, chat_row, chat_tools
 from fewtune.providers.openai_job import Progress, end, ending, has_ended, planned, told
 from fewtune.providers.states import States
 from fewtune.types import Example, Plan
@@ -223,7 +224,8 @@ class OpenAIProvider:
         began, pieces, stop_reason, tokens = time.monotonic(), list[str](), None, None
         with self._client.chat.completions.create(
             model=model,
-            messages=_messages(request),
+            messages=cast(list[ChatCompletionMessageParam], chat_messages(request)),
+            tools=cast(list[ChatCompletionToolParam], chat_tools(request.tools)) or omit,
             max_tokens=request.max_tokens,
             temperature=request.temperature,
             seed=request.seed,
@@ -268,17 +270,7 @@ def _suffix(trial: str) -> str:
 
 
 def _jsonl(examples: Iterable[Example]) -> bytes:
-    rows = ({"messages": [*_turn(example.prompt, example.completion)]} for example in examples)
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-
-
-def _messages(request: Request) -> list[ChatCompletionMessageParam]:
-    worked = [message for shot in request.shots for message in _turn(*shot)]
-    return [*worked, {"role": "user", "content": request.prompt}]
-
-
-def _turn(prompt: str, completion: str) -> tuple[ChatCompletionMessageParam, ChatCompletionMessageParam]:
-    return {"role": "user", "content": prompt}, {"role": "assistant", "content": completion}
+    return "".join(json.dumps(chat_row(example), ensure_ascii=False) + "\n" for example in examples).encode()
 
 
 def _plain(content: bytes) -> bytes:
