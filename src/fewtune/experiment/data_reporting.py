@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 
 from fewtune.data.checks.finding import Finding
-from fewtune.data.mask import MaskedExample
+from fewtune.data.mask import MaskRow
 from fewtune.data.masking import masked
 from fewtune.data.repair import Change
 from fewtune.experiment.preparation import Prepared
@@ -37,7 +37,8 @@ def data_part(prepared: Prepared) -> DataPart:
         notes=tuple(note for dataset in datasets for note in dataset.notes),
         changes=tuple(_change_line(change) for change in islice(changes, _MOST_CHANGES)),
         changes_made=len(changes),
-        mask=tuple(_mask_line(line, prepared.examples) for line in prepared.mask.examples) if prepared.mask else (),
+        mask=tuple(map(_mask_line, prepared.mask.rows)) if prepared.mask else (),
+        turns_left_out=prepared.mask.left_out if prepared.mask else 0,
     )
 
 
@@ -71,12 +72,12 @@ def _texts(example: Example) -> tuple[str, str]:
     return masked(example.prompt), masked(example.completion)
 
 
-def _mask_line(line: MaskedExample, examples: tuple[Example, ...]) -> MaskLine:
+def _mask_line(row: MaskRow) -> MaskLine:
     return MaskLine(
-        source=str(examples[line.row].source),
-        tokens=line.tokens,
-        trained_tokens=line.trained_tokens,
+        source=str(row.source),
+        tokens=row.tokens,
+        trained_tokens=row.trained_tokens,
         pieces=tuple(
-            MaskPiece(text=masked(piece.text), trained=piece.trained, stop=piece.stop) for piece in line.pieces
+            MaskPiece(text=masked(piece.text), trained=piece.trained, stop=piece.is_stop) for piece in row.pieces
         ),
     )

@@ -32,6 +32,7 @@ Decide = Callable[[Finding, Sequence[Example]], bool]
 """Whether to make a finding's repair; the examples are all rows read, by row number."""
 
 _BYTES_A_LETTER_MAY_BECOME = 8
+_MOST_MASKED = 20_000
 _LEAKED = "leaked_row"
 _FEW_VALIDATION_ROWS = "few_validation_rows"
 _COARSE, _TOO_COARSE = 0.1, 0.2
@@ -83,8 +84,8 @@ class Prepared:
 
     @cached_property
     def mask(self) -> Mask | None:
-        """What is trained on in the first rows, and what is not."""
-        return self.encoder and mask(self.encoder, self.split.train)
+        """What is trained on in the first rows, and what is not; of very many rows only the first are looked at."""
+        return self.encoder and mask(self.encoder, self.split.train[:_MOST_MASKED])
 
     def folds(self, k: int) -> tuple[Fold, ...]:
         """Divide the kept rows k times, so that each is judged once."""

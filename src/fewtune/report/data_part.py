@@ -82,3 +82,5 @@ class DataPart:
     changes_made: int = 0
     mask: tuple[MaskLine, ...] = ()
     """The first training rows with the trained part marked; empty where the base's tokenizer is not at hand."""
+    turns_left_out: int = 0
+    """Turns that should be learnt and are not, since the base's template rewrites them once others follow."""
