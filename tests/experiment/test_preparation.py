@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import fewtune
-from fewtune.data.checks import Finding
+from fewtune.data.checks.finding import Finding
 from fewtune.data.rendering import ROW_SHAPES
 from fewtune.errors import UsageError
 from fewtune.types import Example

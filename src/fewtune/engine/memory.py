@@ -14,7 +14,7 @@ from typing import Literal
 
 from fewtune.bases.folder import describe, open_encoder
 from fewtune.bases.shape import Shape, shape
-from fewtune.data.conversation import with_rejected
+from fewtune.data.chat import with_rejected
 from fewtune.data.encode import Encoder
 from fewtune.engine import devices, llama
 from fewtune.engine.batching import TOKENS_AT_ONCE, TOKENS_PER_PIECE

@@ -14,6 +14,7 @@ from fewtune.data.tokens import count_tokens
 from fewtune.errors import BudgetError
 from fewtune.experiment.display import estimate_html, estimate_line
 from fewtune.experiment.preparation import Prepared
+from fewtune.experiment.settings import RunSettings
 from fewtune.schedule.branches import Trunk
 from fewtune.types import Example
 
@@ -42,7 +43,7 @@ class Estimate:
 
 
 def estimate_sweep(
-    prepared: Prepared, trunks: Sequence[Trunk], base: str, today: datetime.date, four_bit: bool = False
+    prepared: Prepared, trunks: Sequence[Trunk], settings: RunSettings, today: datetime.date
 ) -> Estimate:
     """Price the sweep everywhere; the speed of this machine is measured where torch is installed.
 
@@ -52,7 +53,7 @@ def estimate_sweep(
     tokens = Tokens(
         train_per_epoch=_count(prepared, prepared.split.train), valid=_count(prepared, prepared.split.valid)
     )
-    speed = _speed(prepared, base, trunks, four_bit)
+    speed = _speed(prepared, settings, trunks)
     offers = estimate(
         tokens,
         epochs_total=epochs,
@@ -73,7 +74,7 @@ def _count(prepared: Prepared, examples: Sequence[Example]) -> Range:
     return total
 
 
-def _speed(prepared: Prepared, base: str, trunks: Sequence[Trunk], four_bit: bool) -> MachineSpeed | None:
+def _speed(prepared: Prepared, settings: RunSettings, trunks: Sequence[Trunk]) -> MachineSpeed | None:
     """Real steps on the first training rows; None without torch, or for a base that is not here."""
     if prepared.encoder is None:
         return None
@@ -82,9 +83,11 @@ def _speed(prepared: Prepared, base: str, trunks: Sequence[Trunk], four_bit: boo
     except ImportError:
         return None
     rows = (*prepared.split.train, *prepared.split.valid)
-    memory.check(base, [trunk.plan for trunk in trunks], rows, four_bit=four_bit)
+    plans = [trunk.plan for trunk in trunks]
+    memory.check(settings.base, plans, rows, four_bit=settings.four_bit, recipe=settings.recipe)
     encoded = [prepared.encoder.example(example) for example in prepared.split.train]
-    rate = speed.tokens_per_second(base_model.load(base, four_bit=four_bit), encoded, trunks[0].plan, len(trunks))
+    base = base_model.load(settings.base, four_bit=settings.four_bit, recipe=settings.recipe)
+    rate = speed.tokens_per_second(base, encoded, plans[0], len(plans))
     return MachineSpeed(tokens_per_second=rate, basis="measured on a few training steps just now")
 
 

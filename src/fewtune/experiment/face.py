@@ -166,8 +166,14 @@ class Run:
         from fewtune.providers.contract import Workspace
 
         folder = self._folder / "trials"
-        four_bit = bool(self._record.settings.get("four_bit"))
-        workspace = Workspace(base=self.summary.base, examples={}, folder=folder, four_bit=four_bit)
+        settings = self._record.settings
+        workspace = Workspace(
+            base=self.summary.base,
+            examples={},
+            folder=folder,
+            four_bit=bool(settings.get("four_bit")),
+            recipe=settings.get("recipe"),
+        )
         return providers.connect(self.summary.provider, workspace)
 
     @property

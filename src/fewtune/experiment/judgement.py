@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from fewtune.data.chat import asked
 from fewtune.data.encode import Encoder
 from fewtune.evaluation.baselines import choose_shots
 from fewtune.evaluation.comparison import Compared, Measured, compare, summarise, verdict_sentence
@@ -50,16 +51,14 @@ class Judgement:
 
 def systems(prepared: Prepared, model: str, shots: int, seed: int) -> tuple[System, ...]:
     """Base, base with as many worked examples as fit, and the tuned model; few-shot is left out if none fits."""
-    longest = max((len(example.prompt) for example in prepared.split.test), default=0)
-    room = answer_tokens(prepared)
+    room, encoder = answer_tokens(prepared), prepared.encoder
 
     def fits(chosen: Sequence[Example]) -> bool:
-        if prepared.encoder is None:
+        if encoder is None:
             return True
         pairs = [(example.prompt, example.completion) for example in chosen]
-        # A letter can cost a token at most, so a prompt of the longest length fits whatever it says.
-        used = len(prepared.encoder.prompt("", pairs)) + longest
-        return used + room <= prepared.encoder.context
+        prompts = (encoder.prompt(e.prompt, pairs, messages=asked(e), tools=e.tools) for e in prepared.split.test)
+        return all(len(prompt) + room <= encoder.context for prompt in prompts)
 
     examples = choose_shots(prepared.split.train, shots, seed, fits)
     pairs = tuple((example.prompt, example.completion) for example in examples)
@@ -104,6 +103,8 @@ def _question(example: Example, system: System, limit: int, temperature: float) 
     return Request(
         id=example.row,
         prompt=example.prompt,
+        messages=asked(example),
+        tools=example.tools,
         shots=system.shots,
         max_tokens=limit,
         temperature=temperature,
@@ -112,7 +113,14 @@ def _question(example: Example, system: System, limit: int, temperature: float) 
 
 
 def _scoring(example: Example, system: System) -> Request:
-    return Request(id=example.row, prompt=example.prompt, shots=system.shots, score=example.completion)
+    return Request(
+        id=example.row,
+        prompt=example.prompt,
+        messages=asked(example),
+        tools=example.tools,
+        shots=system.shots,
+        score=example.completion,
+    )
 
 
 def _ask(

@@ -120,10 +120,10 @@ def prepare_rows(settings: RunSettings, decide: Decide | None = None) -> Prepare
     encoder = _encoder(settings)
     dataset, given_valid = _datasets(settings)
     rows = (*dataset.examples, *(given_valid.examples if given_valid else ()))
-    material = _material(settings, rows, encoder)
-    findings = check(material)
-    if given_valid:
-        findings += _leaks(material, len(dataset.examples))
+    leaks = _leaks(_material(settings, rows, encoder), len(dataset.examples)) if given_valid else ()
+    gone = {row for finding in leaks for row in finding.rows}
+    material = _material(settings, [example for example in rows if example.row not in gone], encoder)
+    findings = leaks + check(material)
     accepted = _accepted(findings, settings, decide, rows)
     refused = {finding.code for finding in findings} - accepted
     repaired = repair(rows, findings, refused, accepted=accepted)
@@ -241,10 +241,11 @@ def _nothing_left(settings: RunSettings, rows: int, repaired: Repaired) -> DataE
 
 def _clusters(material: Material, repaired: Repaired, task: Task) -> tuple[int, ...]:
     """Of the kept rows; found anew only where a repair changed words, or what kind of task it is."""
+    clusters = {example.row: number for example, number in zip(material.examples, material.clusters, strict=True)}
     changed = any(change.after and change.code != "stray_whitespace" for change in repaired.changes)
-    if changed or task.kind != material.task.kind:
+    if changed or task.kind != material.task.kind or any(one.row not in clusters for one in repaired.examples):
         return near_duplicates(repaired.examples, task)
-    return tuple(material.clusters[example.row] for example in repaired.examples)
+    return tuple(clusters[example.row] for example in repaired.examples)
 
 
 def _split(

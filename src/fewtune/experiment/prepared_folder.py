@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def document(part: DataPart) -> dict[str, object]:
     return {"schema_version": SCHEMA_VERSION, **asdict(part)}
 
 
-def _write(folder: Path, parts: dict[str, Sequence[Example]], shape: RowShape) -> dict[str, Path]:
+def _write(folder: Path, parts: Mapping[str, Sequence[Example]], shape: RowShape) -> dict[str, Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -159,7 +159,7 @@ def _check_budget(settings: RunSettings, prepared: Prepared, chosen: Sequence[Tr
 
 def estimate(settings: RunSettings, prepared: Prepared, chosen: Sequence[Trunk]) -> Estimate:
     today = datetime.datetime.now(datetime.UTC).date()
-    return estimate_sweep(prepared, chosen, settings.base, today, settings.four_bit)
+    return estimate_sweep(prepared, chosen, settings, today)
 
 
 def _stages(job: _Job, prepared: Prepared, chosen: Sequence[Trunk]) -> Summary:
@@ -200,6 +200,7 @@ def connect(settings: RunSettings, prepared: Prepared, folder: Path) -> Provider
         examples={example.row: example for example in prepared.repaired.examples},
         folder=folder / "trials",
         four_bit=settings.four_bit,
+        recipe=settings.recipe,
     )
     return providers.connect(settings.provider, workspace)
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import groupby, islice
 from pathlib import Path
 
-from fewtune.data.conversation import with_rejected
+from fewtune.data.chat import with_rejected
 from fewtune.data.encode import Encoded
 from fewtune.engine import checkpoint, memory
 from fewtune.engine.adapter_folder import open_adapter
