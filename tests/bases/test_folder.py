@@ -5,12 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from fewtune.bases import folder as bases
 from fewtune.errors import BaseModelError, UsageError
 from fewtune.types import Example, Source
 
+TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}{{ 'Q: ' if message.role == 'user' else '' }}{{ message.content }}"
+    "{{ '\\nA:' if message.role == 'user' else eos_token }}{% endfor %}"
+)
 CONFIG = {"model_type": "llama", "hidden_size": 48, "eos_token_id": 1, "max_position_embeddings": 256}
 
 
@@ -26,6 +30,7 @@ def base(tmp_path: Path) -> Path:
 def save_tokenizer(folder: Path, *, cut_at: int | None = None, pad_to: int | None = None) -> None:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         special_tokens=["<s>", "</s>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
@@ -158,6 +163,60 @@ class TestOpenEncoder:
         assert bases.open_encoder(str(base)).example(row) == plain
         save_tokenizer(base, pad_to=64)
         assert bases.open_encoder(str(base)).example(row) == plain
+
+    def test_a_base_without_a_template_is_plain_and_cannot_be_a_chat_model(self, base: Path) -> None:
+        assert bases.recipe_of(str(base)) == bases.open_encoder(str(base)).recipe == "completion"
+        with pytest.raises(UsageError, match="no chat template, so it cannot be tuned as a chat model"):
+            bases.open_encoder(str(base), "chat")
+
+    @pytest.mark.parametrize(
+        "config", [{"chat_template": TEMPLATE}, {"chat_template": [{"name": "default", "template": TEMPLATE}]}, None]
+    )
+    def test_a_base_with_a_template_is_a_chat_model_wherever_the_template_is(
+        self, base: Path, config: dict[str, Any] | None
+    ) -> None:
+        if config is None:
+            (base / "chat_template.jinja").write_text(TEMPLATE)
+        names = {"bos_token": {"content": "<s>"}, "eos_token": "</s>", "unk_token": None}
+        (base / "tokenizer_config.json").write_text(json.dumps({**names, **(config or {})}))
+        encoder = bases.open_encoder(str(base))
+        assert encoder.recipe == bases.recipe_of(str(base)) == "chat"
+        text = encoder.tokenizer.decode(list(encoder.prompt("Peru?")), skip_special_tokens=False)
+        assert text == "<s>Q: Peru?\nA:"
+        assert bases.open_encoder(str(base), "completion").recipe == "completion"
+
+    def test_a_base_with_a_template_may_say_that_it_is_plain(self, base: Path) -> None:
+        (base / "chat_template.jinja").write_text(TEMPLATE)
+        (base / "tokenizer_config.json").write_text('{"fewtune_recipe": "completion"}')
+        assert bases.open_encoder(str(base)).recipe == "completion"
+        assert bases.open_encoder(str(base), "chat").recipe == "chat"
+        assert bases.open_encoder("pocket").recipe == "completion"
+
+    def test_of_several_templates_the_default_counts(self, base: Path) -> None:
+        named = [{"name": "tools", "template": TEMPLATE}, 3]
+        (base / "tokenizer_config.json").write_text(json.dumps({"chat_template": named}))
+        assert bases.recipe_of(str(base)) == "completion"
+
+    @pytest.mark.parametrize("content", ["{", "[" * 100_000])
+    def test_a_tokenizer_config_that_cannot_be_read_is_refused(self, base: Path, content: str) -> None:
+        (base / "tokenizer_config.json").write_text(content)
+        with pytest.raises(BaseModelError, match="not JSON"):
+            bases.open_encoder(str(base))
+
+    def test_a_template_that_cannot_be_used_is_named_with_the_way_around_it(self, base: Path) -> None:
+        (base / "chat_template.jinja").write_text("{% include 'x' %}")
+        with pytest.raises(
+            BaseModelError, match=r"chat_template\.jinja: .*include is not allowed.*--recipe completion"
+        ):
+            bases.open_encoder(str(base))
+        assert bases.open_encoder(str(base), "completion").recipe == "completion"
+
+    def test_the_templates_own_stop_ends_an_answer_too(self, base: Path) -> None:
+        (base / "chat_template.jinja").write_text(TEMPLATE.replace("eos_token", "bos_token"))
+        (base / "tokenizer_config.json").write_text('{"bos_token": "<s>", "eos_token": "</s>"}')
+        encoder = bases.open_encoder(str(base))
+        assert (encoder.end_id, encoder.stop_ids) == (1, (1, 0))
+        assert encoder.completion("Lima")[-1] == 0
 
     def test_an_end_token_that_a_row_spells_is_only_text(self, base: Path) -> None:
         encoder = bases.open_encoder(str(base))

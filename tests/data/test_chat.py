@@ -13,13 +13,23 @@ from fewtune.data.encode import Encoded, Encoder
 from fewtune.errors import BaseModelError, DataError
 from fewtune.types import Example, Message, Source
 from standin.chat_models import NAMES, STYLES, Style, encoder_of, seen_by_transformers, tokenizer_of
-from standin.tiny_models import END
+from standin.tiny_models import END, make_sentencepiece
 
 ENCODERS = {name: encoder_of(style) for name, style in STYLES.items()}
 styles = pytest.mark.parametrize("name", list(STYLES))
 rewriting = {"thinking"}
 """Styles that write earlier turns otherwise than the last."""
-SPELT = "<|im_start|>", "<|im_end|>", "<|eot|>", "</turn>", "[INST]", "<|over|>", "<|assistant|>", "<|begin|>", "<|end|>"
+SPELT = (
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|eot|>",
+    "</turn>",
+    "[INST]",
+    "<|over|>",
+    "<|assistant|>",
+    "<|begin|>",
+    "<|end|>",
+)
 words = st.text(st.characters(exclude_categories=["Cs", "Zs", "Cc", "Cn"]), min_size=1, max_size=12)
 spelling = st.lists(st.one_of(words, st.sampled_from(SPELT), st.sampled_from([s[:5] for s in SPELT])), min_size=1)
 sentences = spelling.map("".join)
@@ -80,6 +90,18 @@ class TestAgainstTransformers:
         assert whole[: len(own)] == own
 
 
+@pytest.mark.parametrize("name", [name for name in STYLES if name != "alpaca"])
+def test_a_tokenizer_that_puts_a_space_before_every_text_puts_none_before_an_answer(name: str) -> None:
+    encoder = encoder_of(STYLES[name], make_sentencepiece())
+    theirs = seen_by_transformers(STYLES[name], make_sentencepiece())
+    messages = conversation("a b", "c d", " ab", "é")
+    said = [{"role": one.role, "content": one.content} for one in messages]
+    whole = tuple(theirs.apply_chat_template(said, tokenize=True, return_dict=False))
+    ours = encoder.example(row(messages))
+    assert whole[: len(ours.ids)] == ours.ids
+    assert ours.ids[: ours.prompt_length] == encoder.prompt("", messages=messages[: 3 if name in rewriting else 1])
+
+
 @styles
 class TestTraining:
     def test_trained_are_the_answers_and_their_stops(self, name: str) -> None:
@@ -93,7 +115,7 @@ class TestTraining:
         assert encoded.trained_tokens == sum(encoded.trained)
 
     def test_a_turn_of_weight_0_is_not_trained(self, name: str) -> None:
-        first = FOUR[:1] + (replace(FOUR[1], trained=False),)
+        first = (FOUR[0], replace(FOUR[1], trained=False))
         encoded = ENCODERS[name].example(row((*first, *FOUR[2:])))
         assert encoded.gaps == () and encoded.left_out == 0
         assert encoded.ids[: encoded.prompt_length] == ENCODERS[name].prompt("", messages=(*first, FOUR[2]))
@@ -223,7 +245,7 @@ class TestOpening:
         ("source", "what"),
         [
             ("{{ raise_exception('Never') }}", "Never"),
-            ("{% for m in messages %}{{ m.role }}{% endfor %}", "does not write what was said"),
+            ("{% for m in messages %}{{ m.role }}{% endfor %}", "loses what was said"),
             ("{{ messages[7].content }}", "no element 7"),
             (
                 "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}<think>{% endif %}",

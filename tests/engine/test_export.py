@@ -16,6 +16,7 @@ from fewtune.data.encode import PLAIN_FRAME
 from fewtune.engine import export, llama_cpp
 from fewtune.engine.modelfile import chat_template, modelfile
 from fewtune.errors import BaseModelError, UnfinishedError, UsageError
+from standin.chat_models import STYLES, save_chat_model
 from standin.peft_adapters import IDS, logits_of, save_adapter
 from standin.tiny_models import FAMILIES, save_model
 
@@ -169,6 +170,33 @@ class TestLlamaCppsConverter:
         script.chmod(0o755)
         monkeypatch.setenv("PATH", str(tmp_path))
         assert llama_cpp.converter() == [str(script)]
+
+
+class TestRecipes:
+    def test_a_merged_plain_base_has_a_template_for_servers_and_stays_plain(self, exported: Exported) -> None:
+        _, out, _ = exported("merged")
+        assert (out / "chat_template.jinja").read_text() == chat_template(PLAIN_FRAME)
+        assert open_encoder(str(out)).recipe == "completion"
+
+    @pytest.mark.parametrize("kind", ["merged", "gguf"])
+    @pytest.mark.parametrize("recipe", ["chat", "completion"])
+    def test_a_chat_model_is_read_again_as_it_was_tuned(self, kind: str, recipe: str, tmp_path: Path) -> None:
+        base = save_chat_model(tmp_path / "base", STYLES["chatml"])
+        save_adapter(base, tmp_path / "adapter")
+        for name in ("out", "scraps"):
+            (tmp_path / name).mkdir()
+        out, scraps = tmp_path / "out", tmp_path / "scraps"
+        written = export.write(kind, base, tmp_path / "adapter", "tiny", out, scraps, recipe=recipe)
+        assert written.as_base is not None
+        assert open_encoder(str(written.as_base), recipe).recipe == recipe
+        if kind == "merged":
+            assert open_encoder(str(out)).recipe == recipe
+            own = (out / "chat_template.jinja").read_text() == STYLES["chatml"].template
+            assert own == (recipe == "chat")
+        else:
+            lines = (out / "Modelfile").read_text()
+            assert ("TEMPLATE" in lines) == (recipe == "completion")
+            assert f'stop "{"<|im_end|>" if recipe == "chat" else "<|end|>"}"' in lines
 
 
 class TestTheFrame:

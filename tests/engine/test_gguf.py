@@ -56,7 +56,9 @@ def written(tmp_path: Path) -> Callable[[Callable[[int], Any]], tuple[Path, Path
     def write(config: Callable[[int], Any]) -> tuple[Path, Path, torch.Tensor]:
         base = save_model(tmp_path / "base", config)
         logits = save_adapter(base, tmp_path / "adapter")
-        gguf_file.write(tmp_path / "model.gguf", open_merged(base, tmp_path / "adapter"), "tiny")
+        gguf_file.write(
+            tmp_path / "model.gguf", open_merged(base, tmp_path / "adapter"), "tiny", open_encoder(str(base))
+        )
         return base, tmp_path / "model.gguf", logits
 
     return write
@@ -170,7 +172,7 @@ def test_llama_cpp_cuts_any_text_into_the_same_tokens(name: str, tmp_path: Path)
     base = save_model(tmp_path / "base", FAMILIES["llama"])
     tokenizer = with_tokenizer(base, *KNOWN[name])
     save_adapter(base, tmp_path / "adapter")
-    gguf_file.write(tmp_path / "model.gguf", open_merged(base, tmp_path / "adapter"), "tiny")
+    gguf_file.write(tmp_path / "model.gguf", open_merged(base, tmp_path / "adapter"), "tiny", open_encoder(str(base)))
     model = installed.Llama(str(tmp_path / "model.gguf"), n_ctx=128, verbose=False)
     drawn = random.Random(0)
     letters = "aBé ß1٣½Ⅷ9 \n\t\r'sStTlLrReE.,!?-/\\ 你한🚀#ﬁ\u00a0\u200b\u3000\u0301{}\"<|end|>"
@@ -239,7 +241,9 @@ def test_weights_beyond_f16_are_refused(tmp_path: Path) -> None:
     base = save_model(tmp_path / "base", CONFIGS["llama"])
     save_adapter(base, tmp_path / "adapter", alpha=100_000_000)
     with pytest.raises(BaseModelError, match="beyond what F16 holds"):
-        gguf_file.write(tmp_path / "model.gguf", open_merged(base, tmp_path / "adapter"), "tiny")
+        gguf_file.write(
+            tmp_path / "model.gguf", open_merged(base, tmp_path / "adapter"), "tiny", open_encoder(str(base))
+        )
 
 
 def test_reordering_rows_for_llama_cpp_is_undone_exactly() -> None:

@@ -3,30 +3,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, normalizers
 
 from fewtune.data.encode import PLAIN_FRAME, Encoder, Frame
 from fewtune.engine.stopping import Transcript
-from standin.tiny_models import CONTEXT, END, make_tokenizer
-
-
-def make_sentencepiece() -> Tokenizer:
-    """As Llama 2's: a space is a character of its own, unknown characters are bytes, the first space is cut off."""
-    words = ["<|begin|>", "<|end|>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *"abcdeé", "▁a", "▁b", "▁▁"]
-    tokenizer = Tokenizer(
-        models.BPE(
-            vocab={word: number for number, word in enumerate(words)},
-            merges=[("▁", "a"), ("▁", "b"), ("▁", "▁")],
-            byte_fallback=True,
-        )
-    )
-    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    )
-    tokenizer.add_special_tokens(["<|begin|>", "<|end|>"])
-    return tokenizer
-
+from standin.chat_models import STYLES, encoder_of
+from standin.tiny_models import CONTEXT, END, make_sentencepiece, make_tokenizer
 
 TOKENIZERS = {"bytes": make_tokenizer(), "sentencepiece": make_sentencepiece()}
 ENCODERS = {
@@ -34,6 +15,8 @@ ENCODERS = {
     for name, tokenizer in TOKENIZERS.items()
     for frame in (PLAIN_FRAME, Frame(leading_space=False))
 }
+# What its template writes before an answer has many tokens.
+CHAT = encoder_of(STYLES["thinking"])
 
 encoders = pytest.mark.parametrize("encoder", ENCODERS.values(), ids=lambda _: None)
 texts = st.text(st.sampled_from("ab cdeé✓€\N{FAMILY}\N{COMBINING ACUTE ACCENT}\n"), max_size=20)
@@ -70,6 +53,17 @@ class TestText:
         # Llama 2's decoder spoils good characters before a bad byte; what was told cannot be called back.
         if encoder.tokenizer is TOKENIZERS["bytes"]:
             assert transcript.text == encoder.answer(ids)
+
+
+class TestLead:
+    @given(text=texts, length=st.integers(0, 19))
+    def test_what_a_template_writes_before_an_answer_is_not_told_unless_it_is_something_else(
+        self, text: str, length: int
+    ) -> None:
+        for begun in (CHAT.lead, CHAT.lead[:length]):
+            ids = CHAT.tokenizer.encode(begun + text, add_special_tokens=False).ids
+            transcript, told = write(CHAT, ids)
+            assert "".join(told) == transcript.text == CHAT.answer(ids) == (begun + text).removeprefix(CHAT.lead)
 
 
 @encoders

@@ -32,6 +32,8 @@ from fewtune.providers.contract import (
 )
 from fewtune.providers.local import LocalProvider
 from fewtune.types import Example, Plan, Source, Usage
+from fewtune.types import Message as Turn
+from standin.chat_models import STYLES, save_chat_model
 from standin.processes import forkserver
 from standin.tiny_models import CONTEXT, FAMILIES, save_model
 from standin.training_process import train as train_elsewhere
@@ -431,6 +433,44 @@ class TestSampling:
         request = Request(id=0, prompt="Capital of Peru? " * 30, score=score)
         with pytest.raises(DataError, match=rf"has \d{{3}} tokens.*at most {CONTEXT}"):
             list(connect(tmp_path).sample(BASE, [request]))
+
+
+class TestConversations:
+    TURNS = (
+        Turn(role="user", content="Peru?"),
+        Turn(role="assistant", content="Lima.", trained=True),
+        Turn(role="user", content="And of Cuba?"),
+        Turn(role="assistant", content="Havana!", trained=True),
+    )
+
+    @pytest.fixture
+    def chat(self, tmp_path: Path) -> LocalProvider:
+        """A chat model that was taught the conversation."""
+        base = save_chat_model(tmp_path / "base", STYLES["mistral"])
+        source = Source(file="one.jsonl", line=1)
+        rows = {0: Example(row=0, prompt="plain", completion="Havana!", source=source, messages=self.TURNS)}
+        provider = LocalProvider(Workspace(base=str(base), examples=rows, folder=tmp_path / "work"))
+        plan = replace(PLAN, learning_rate=2e-2, epochs=60, batch_size=1, rank=8)
+        train(provider, Trial(id="taught", plan=plan, seed=0, train_rows=(0,), valid_rows=(0,)))
+        return provider
+
+    def test_every_trained_turn_is_learnt_and_asked_for_as_it_was_trained(self, chat: LocalProvider) -> None:
+        asked = Request(id=0, prompt="plain", messages=self.TURNS[:3], max_tokens=20)
+        assert text_of(chat.sample("taught@60", [asked])) == "Havana!"
+        first = replace(asked, messages=None, prompt="Peru?")
+        assert text_of(chat.sample("taught@60", [first])) == "Lima."
+        worked = replace(asked, messages=None, prompt="And of Cuba?", shots=(("Peru?", "Lima."),))
+        assert text_of(chat.sample("taught@60", [worked])) == "Havana!"
+
+    def test_a_score_is_that_of_the_answer_and_its_stop(self, chat: LocalProvider) -> None:
+        (score,) = chat.sample("taught@60", [Request(id=3, prompt="", messages=self.TURNS[:3], score="Havana!")])
+        assert isinstance(score, Score)
+        assert len(score.log_likelihoods) == len(chat.base.encoder.completion("Havana!"))
+        assert all(score.greedy)
+
+    def test_the_recipe_can_be_chosen(self, chat: LocalProvider, tmp_path: Path) -> None:
+        workspace = Workspace(base=str(tmp_path / "base"), examples={}, folder=tmp_path, recipe="completion")
+        assert (chat.base.encoder.recipe, LocalProvider(workspace).base.encoder.recipe) == ("chat", "completion")
 
 
 def test_a_child_begins_where_its_parent_ended(connect: Open, tmp_path: Path, examples: Mapping[int, Example]) -> None:

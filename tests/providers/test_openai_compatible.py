@@ -31,11 +31,26 @@ from fewtune.providers.contract import (
     Workspace,
 )
 from fewtune.providers.openai_compatible import OpenAIProvider, check_access
+from fewtune.types import Message as Turn
 from fewtune.types import Plan
 from standin.openai_standin import BASE_MODEL, KEY, Standin
 
 PLAN = Plan(epochs=3, batch_size=4, learning_rate=0.3)
 TRIAL = Trial(id="Trial_A.1", plan=PLAN, seed=7, train_rows=tuple(range(8)), valid_rows=(8, 9))
+
+CONVERSATION = (
+    Turn(role="system", content="Be brief."),
+    Turn(role="user", content="Peru?", name="Ana"),
+    Turn(
+        role="assistant",
+        content="",
+        calls='[{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]',
+    ),
+    Turn(role="tool", content="Lima", call_id="c"),
+    Turn(role="assistant", content="It is Lima.", trained=True),
+    Turn(role="user", content="Thanks."),
+)
+TOOLS = '[{"type": "function", "function": {"name": "f", "parameters": {}}}]'
 
 
 @pytest.fixture
@@ -88,6 +103,25 @@ class TestWhatIsSent:
                 }
                 for row in rows
             ]
+
+    def test_a_conversation_is_uploaded_with_its_turns_weights_calls_and_tools(
+        self, standin: Standin, hosted: Workspace
+    ) -> None:
+        row = replace(hosted.examples[0], messages=CONVERSATION, tools=TOOLS)
+        provider = OpenAIProvider(replace(hosted, examples={0: row}), poll_seconds=0.01)
+        provider.start([replace(TRIAL, train_rows=(0,), valid_rows=())])
+        ((_, content),) = standin.files.values()
+        call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+        assert json.loads(content) == {
+            "messages": [
+                {"role": "system", "content": "Be brief."},
+                {"role": "user", "content": "Peru?", "name": "Ana"},
+                {"role": "assistant", "content": None, "tool_calls": [call], "weight": 0},
+                {"role": "tool", "content": "Lima", "tool_call_id": "c"},
+                {"role": "assistant", "content": "It is Lima.", "weight": 1},
+            ],
+            "tools": json.loads(TOOLS),
+        }
 
     def test_without_validation_rows_no_validation_file_is_named(
         self, provider: OpenAIProvider, standin: Standin
@@ -283,6 +317,17 @@ class TestSampling:
         ]
         expected = {"model": BASE_MODEL, "max_tokens": 2, "temperature": 0.5, "seed": 9, "stop": ["\n"]}
         assert expected.items() <= body.items()
+
+    def test_the_turns_of_a_conversation_are_asked_as_they_are(
+        self, provider: OpenAIProvider, standin: Standin
+    ) -> None:
+        request = Request(id=1, prompt="plain", shots=(("a", "b"),), messages=CONVERSATION[:4], tools=TOOLS)
+        list(provider.sample(BASE, [request]))
+        (body,) = standin.asked("POST", "/chat/completions")
+        roles = ["system", "user", "assistant", "user", "assistant", "tool"]
+        assert [message["role"] for message in body["messages"]] == roles
+        assert body["tools"] == json.loads(TOOLS)
+        assert not any("weight" in message for message in body["messages"])
 
     def test_requests_are_taken_as_they_come(self, provider: OpenAIProvider) -> None:
         taken: list[int] = []

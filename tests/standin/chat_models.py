@@ -10,9 +10,9 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer
 
 from fewtune.data.chat_template import open_template
-from fewtune.data.conversation import open_chat
+from fewtune.data.chat import open_chat
 from fewtune.data.encode import Encoder
-from standin.tiny_models import END, make_tokenizer
+from standin.tiny_models import END, FAMILIES, make_tokenizer, save_model
 
 NAMES = {"bos_token": "<|begin|>", "eos_token": "<|end|>"}
 
@@ -51,7 +51,8 @@ STYLES = {
         stop="<|eot|>",
     ),
     "gemma": Style(
-        template="""{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('No system here') }}{% endif %}
+        template="""{{ bos_token }}
+{%- if messages[0]['role'] == 'system' %}{{ raise_exception('No system here') }}{% endif %}
 {%- for message in messages %}
 {%- if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('Turns must alternate') }}{% endif %}
 {%- set role = 'model' if message['role'] == 'assistant' else message['role'] %}
@@ -70,7 +71,8 @@ STYLES = {
         lead=" ",
     ),
     "phi": Style(
-        template="""{% for message in messages %}{{ '<|' + message['role'] + '|>\\n' + message['content'] + '<|over|>\\n' }}
+        template="""{% for message in messages %}
+{{- '<|' + message['role'] + '|>\\n' + message['content'] + '<|over|>\\n' }}
 {%- endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% else %}{{ eos_token }}{% endif %}""",
         special=("<|system|>", "<|user|>", "<|assistant|>", "<|over|>"),
         stop="<|over|>",
@@ -95,7 +97,9 @@ STYLES = {
 {%- set content = content.split('</think>')[-1].lstrip('\\n') %}
 {%- endif %}
 {{- '<|im_start|>' + message.role + '\\n' }}
-{%- if message.role == 'assistant' and loop.index0 > ns.last %}{{ '<think>\\n' + thought + '\\n</think>\\n\\n' }}{% endif %}
+{%- if message.role == 'assistant' and loop.index0 > ns.last %}
+{{- '<think>\\n' + thought + '\\n</think>\\n\\n' }}
+{%- endif %}
 {{- content + '<|im_end|>\\n' }}
 {%- endfor %}
 {%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}""",
@@ -111,32 +115,35 @@ STYLES = {
 }
 
 
-def tokenizer_of(style: Style) -> Tokenizer:
-    tokenizer = make_tokenizer()
+def tokenizer_of(style: Style, tokenizer: Tokenizer | None = None) -> Tokenizer:
+    """The given tokenizer, or the one of the tiny models, with the style's tokens added."""
+    tokenizer = tokenizer or make_tokenizer()
     tokens = [AddedToken(name, special=True, normalized=False, rstrip=style.swallows) for name in style.special]
     tokenizer.add_special_tokens(tokens)
     return tokenizer
 
 
-def encoder_of(style: Style, context: int = 1000) -> Encoder:
-    tokenizer = tokenizer_of(style)
+def encoder_of(style: Style, tokenizer: Tokenizer | None = None, context: int = 1000) -> Encoder:
+    tokenizer = tokenizer_of(style, tokenizer)
     tokenizer.encode_special_tokens = True
     chat = open_chat(open_template(style.template, NAMES, "chat_template.jinja"), tokenizer, END)
     others = () if chat.stop_id == END else (chat.stop_id,)
     return Encoder(tokenizer=tokenizer, end_id=END, other_end_ids=others, context=context, chat=chat)
 
 
-def make_chat_base(folder: Path, style: Style) -> None:
-    """Put a chat template and its tokens beside a model that `save_model` wrote; its vocabulary must have room."""
+def save_chat_model(folder: Path, style: Style) -> Path:
+    """A small Llama with a chat template and its tokens."""
+    save_model(folder, lambda size: FAMILIES["llama"](size + len(style.special)))
     tokenizer_of(style).save(str(folder / "tokenizer.json"))
     (folder / "chat_template.jinja").write_text(style.template)
     (folder / "tokenizer_config.json").write_text(json.dumps(NAMES))
+    return folder
 
 
-def seen_by_transformers(style: Style) -> Any:
+def seen_by_transformers(style: Style, tokenizer: Tokenizer | None = None) -> Any:
     """transformers' own tokenizer with the same template and tokens."""
     import transformers
 
     return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer_of(style), chat_template=style.template, **NAMES
+        tokenizer_object=tokenizer_of(style, tokenizer), chat_template=style.template, **NAMES
     )

@@ -201,7 +201,7 @@ class Standin:
 
     def _rows(self, file: str) -> list[tuple[str, str]]:
         rows = [json.loads(line)["messages"] for line in self.files[file][1].decode().splitlines()]
-        return [(user["content"], assistant["content"]) for user, assistant in rows]
+        return [(turns[0]["content"], turns[-1]["content"]) for turns in rows]
 
     def _job(self, name: str) -> Job:
         if name not in self.jobs:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import transformers
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 CONTEXT = 128
 WIDTH = 32
@@ -138,4 +138,22 @@ def make_tokenizer() -> Tokenizer:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<|begin|> $A", special_tokens=[("<|begin|>", BEGIN)]
     )
+    return tokenizer
+
+
+def make_sentencepiece() -> Tokenizer:
+    """As Llama 2's: a space is a character of its own, unknown characters are bytes, the first space is cut off."""
+    words = ["<|begin|>", "<|end|>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *"abcdeé", "▁a", "▁b", "▁▁"]
+    tokenizer = Tokenizer(
+        models.BPE(
+            vocab={word: number for number, word in enumerate(words)},
+            merges=[("▁", "a"), ("▁", "b"), ("▁", "▁")],
+            byte_fallback=True,
+        )
+    )
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    tokenizer.add_special_tokens(["<|begin|>", "<|end|>"])
     return tokenizer

@@ -136,18 +136,17 @@ def open_chat(template: ChatTemplate, tokenizer: Tokenizer, end_id: int) -> Chat
     chat = Chat(template=template, special=SpecialTokens(tokenizer), end_id=end_id)
     messages = as_turns(_ASKED, _ANSWERED)
     try:
-        closing = chat.closing(template.render([turn(message, template.source) for message in messages]))
+        text = template.render([turn(message, template.source) for message in messages])
+        closing = chat.closing(text)
         chat = replace(chat, stop=closing[-1][0] if closing else None)
         plain = chat.conversation(messages)
     except DataError as error:
         raise BaseModelError(error.what, where=template.where, fix=WITHOUT_TEMPLATE) from error
+    if _ANSWERED not in text:
+        raise BaseModelError("The chat template loses what was said.", where=template.where, fix=WITHOUT_TEMPLATE)
     (begin, end), *_ = plain.trained
-    said: str = tokenizer.decode(list(plain.ids[begin:end]))
-    if _ANSWERED not in said:
-        raise BaseModelError(
-            "The chat template does not write what was said.", where=template.where, fix=WITHOUT_TEMPLATE
-        )
-    return replace(chat, lead=said[: said.index(_ANSWERED)])
+    lead, found, _ = str(tokenizer.decode(list(plain.ids[begin:end]))).partition(_ANSWERED)
+    return replace(chat, lead=lead if found else "")
 
 
 def as_turns(prompt: str, completion: str) -> tuple[Message, Message]:
