@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any, cast
@@ -241,14 +241,16 @@ def _all_but_last(lengths: _Numbers, count: int) -> NDArray[np.bool_]:
     return chosen
 
 
-_Bag = tuple[frozenset[str], frozenset[tuple[str, int]]]
-"""The shingles, and apart from them the repetitions, numbered."""
+_Bag = tuple[frozenset[str], Mapping[str, int]]
+"""The shingles, and how often more than once those occur that do."""
 
 
 def _bag(texts: Sequence[str], shingles: _Shingles, index: int) -> _Bag:
-    counts = Counter(shingles(normalise(texts[index])))
-    again = ((one, place) for one, count in counts.items() if count > 1 for place in range(1, count))
-    return frozenset(counts), frozenset(again)
+    found = shingles(normalise(texts[index]))
+    kinds = frozenset(found)
+    if len(kinds) == len(found):
+        return kinds, {}
+    return kinds, {one: count - 1 for one, count in Counter(found).items() if count > 1}
 
 
 def _are_alike(one: _Bag, other: _Bag, threshold: float) -> bool:
@@ -256,8 +258,8 @@ def _are_alike(one: _Bag, other: _Bag, threshold: float) -> bool:
     common, size = len(one[0] & other[0]), len(one[0]) + len(other[0])
     if common < threshold * (size - common):
         return False
-    common += len(one[1] & other[1])
-    size += len(one[1]) + len(other[1])
+    common += sum(min(count, other[1].get(shingle, 0)) for shingle, count in one[1].items())
+    size += sum(one[1].values()) + sum(other[1].values())
     return common >= threshold * (size - common)
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fewtune.data.check import check
+from fewtune.data.checks.material import Material
+from fewtune.data.checks.runner import check
 from fewtune.data.read import Dataset, read
 from fewtune.data.repair import repair
 from fewtune.data.split import split
@@ -23,7 +24,7 @@ def dataset(place: str) -> Dataset:
 
 
 def lines_by_code(data: Dataset) -> dict[str, list[int]]:
-    findings = check(data.examples, recognise(data.examples))
+    findings = check(Material(examples=data.examples, task=recognise(data.examples)))
     return {finding.code: [data.examples[row].source.line for row in finding.rows] for finding in findings}
 
 
@@ -63,6 +64,7 @@ def lines_by_code(data: Dataset) -> dict[str, list[int]]:
                 "placeholder_completion": [100, 107, 164],
                 "duplicate_row": [176],
                 "stray_whitespace": [12, 62, 120],
+                "conflicting_answers": [3, 200],
                 "near_duplicate": [3, 200],
             },
         ),
@@ -77,9 +79,10 @@ def test_exactly_the_flaws_of_an_example_set_are_found(name: str, kind: str, fla
 @pytest.mark.parametrize("name", ["tickets", "orders", "episodes"])
 def test_an_example_set_is_clean_after_repair_and_can_be_split(name: str) -> None:
     data = dataset(f"examples/{name}.csv")
-    kept = repair(data.examples, check(data.examples, recognise(data.examples))).examples
+    findings = check(Material(examples=data.examples, task=recognise(data.examples)))
+    kept = repair(data.examples, findings).examples
     task = recognise(kept)
-    assert all(finding.repair is None for finding in check(kept, task))
+    assert not any(finding.recommended for finding in check(Material(examples=kept, task=task)))
     parts = split(kept, task, seed=0)
     assert len(parts.valid) == len(parts.test) == round(0.15 * len(kept))
 
@@ -100,6 +103,6 @@ def test_thousands_of_customer_questions_raise_no_false_alarm() -> None:
     task = recognise(data.examples)
     found = lines_by_code(data)
     assert (task.kind, len(task.labels)) == ("labels", 77)
-    assert set(found) <= {"duplicate_row", "stray_whitespace", "conflicting_answers", "near_duplicate"}
+    assert set(found) <= {"duplicate_row", "stray_whitespace", "conflicting_answers", "near_duplicate", "upper_case"}
     assert sum(len(lines) for code, lines in found.items() if code != "near_duplicate") < 0.01 * len(data.examples)
     assert len(found["near_duplicate"]) < 0.03 * len(data.examples)

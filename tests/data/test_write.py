@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from fewtune.data.check import check
+
 from fewtune.data.repair import repair
 from fewtune.data.task import Task
 from fewtune.data.write import write_changes, write_rows

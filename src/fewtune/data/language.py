@@ -7,11 +7,12 @@ language. Only what has few of them is shown to the language model of py3langid,
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, cast
 
-from py3langid.langid import MODEL_FILE, LanguageIdentifier
+from py3langid import langid  # pyright: ignore[reportMissingTypeStubs]
 
 _SAMPLE = 500
 _LETTERS = 40
@@ -60,7 +61,8 @@ def spoken(texts: Sequence[str]) -> Spoken:
     (most, count), *_ = Counter(codes).most_common(1)
     dominant = most if most and count >= _DOMINANT * len(codes) else None
     usual = _usual_words(sample, codes)
-    others = {place: code for place in long if (code := _language(texts[place], usual)) and not same(code, dominant)}
+    found = ((place, _language(texts[place], usual)) for place in long)
+    others = {place: code for place, code in found if code and code != dominant and not same(code, dominant)}
     return Spoken(dominant=dominant, others=others, long=long)
 
 
@@ -99,12 +101,13 @@ def _classified(text: str, least: float) -> str | None:
     if letters < _SHARE_OF_LETTERS * len(start):
         return None
     # Names and initials mislead the model less in small letters.
-    code, certainty = _identifier().classify(start.lower())
+    code, certainty = _classifier()(start.lower())
     if code not in _UNSPACED and start.count(" ") < _WORDS - 1:
         return None
     return code if certainty >= least else None
 
 
 @lru_cache(maxsize=1)
-def _identifier() -> LanguageIdentifier:
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+def _classifier() -> Callable[[str], tuple[str, float]]:
+    identifier = cast(Any, langid).LanguageIdentifier
+    return identifier.from_model_file(cast(Any, langid).MODEL_FILE, norm_probs=True).classify

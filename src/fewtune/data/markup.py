@@ -8,6 +8,8 @@ import re
 import ftfy
 from ftfy.badness import is_bad
 
+from fewtune.data.task import parses_as_json
+
 _TAG = re.compile(
     r"</?(?:a|b|blockquote|body|br|center|code|div|em|font|h[1-6]|head|hr|html|i|img|li|ol|p|pre|script|small|span|strong"
     r"|style|sub|sup|table|tbody|td|th|thead|tr|u|ul)(?:\s[^<>]{0,500})?/?>",
@@ -32,24 +34,33 @@ def has_tag(text: str) -> bool:
     return "<" in text and _TAG.search(text) is not None
 
 
-def has_entity(text: str) -> bool:
-    return "&" in text and _ENTITY.search(text) is not None
-
-
 def has_markdown(text: str) -> bool:
-    for sign in _MARKDOWN_SIGNS:  # noqa: SIM110 - a generator would take most of the time, over a million rows
+    for sign in _MARKDOWN_SIGNS:
         if sign in text:
             return _MARKDOWN.search(text) is not None
     return False
 
 
+def has_entity(text: str) -> bool:
+    """Whether `unescaped` changes it."""
+    return _may_have_entity(text) and unescaped(text) != text
+
+
 def unescaped(text: str) -> str:
-    """The text with its entities put into characters; also those that were escaped again."""
+    """The text with its entities put into characters, also those that were escaped again.
+
+    JSON stays as it is where a quote in the place of &quot; would break it.
+    """
+    after = text
     for _ in range(_MOST_NESTED):
-        if not has_entity(text):
+        if not _may_have_entity(after):
             break
-        text = _ENTITY.sub(lambda entity: html.unescape(entity[0]).replace("\xa0", " "), text)
-    return text
+        after = _ENTITY.sub(lambda entity: html.unescape(entity[0]).replace("\xa0", " "), after)
+    return text if parses_as_json(text) and not parses_as_json(after) else after
+
+
+def _may_have_entity(text: str) -> bool:
+    return "&" in text and _ENTITY.search(text) is not None
 
 
 def is_misread(text: str) -> bool:

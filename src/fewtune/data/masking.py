@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-
 _Length = Callable[[str], int]
 
 
@@ -46,9 +45,7 @@ _KEY_MARKS = (
     "ghr_", "github_pat_", "glpat-", "xox", "AIza", "hf_", "eyJ",
 )  # fmt: skip
 
-_EMAIL = re.compile(
-    r"(?<![\w.+%-])[\w.+%-]{1,64}@(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}[^\W\d_]{2,24}(?![\w-])(?!@)"
-)
+_EMAIL = re.compile(r"(?<![\w.+%-])[\w.+%-]{1,64}@(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}[^\W\d_]{2,24}(?![\w-])(?!@)")
 
 _MANY_DIGITS = re.compile(r"\d(?:[ ()./+-]{0,3}\d){6}")
 _CARD = re.compile(r"(?<!\w)(?<!\d[.,-])\d(?:[ -]?\d){12,18}")
@@ -67,7 +64,7 @@ _IBAN_LENGTHS = {
 }
 
 _PHONE = re.compile(
-    r"(?<![\w+.])(?:"
+    r"(?<![\w+.])(?<!\d[ .-])(?:"
     r"\+\d{1,3}(?:[ ./-]{0,2}(?:\(\d{1,4}\)|\d{1,5})){2,6}"
     r"|(?:1[ .-])?(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-])[2-9]\d\d[ .-]\d{4}"
     r"|0\d(?:[ .-]\d\d){4}"
@@ -94,7 +91,7 @@ def iban_holds(number: str) -> bool:
 
 def kinds_in(text: str) -> tuple[str, ...]:
     """Codes of the kinds that are in the text."""
-    if not any(look(text) for look in _LOOKS):
+    if not _may_hold_any(text):
         return ()
     found: list[str] = []
     for kind in KINDS:
@@ -106,7 +103,7 @@ def kinds_in(text: str) -> tuple[str, ...]:
 
 def masked(text: str, codes: Collection[str] | None = None) -> str:
     """The text with a mask in place of all that is of these kinds (of any, if none are given)."""
-    if not any(look(text) for look in _LOOKS):
+    if not _may_hold_any(text):
         return text
     for kind in KINDS:
         if (codes is None or kind.code in codes) and kind.may_be_in(text):
@@ -170,18 +167,21 @@ def _has_key_mark(text: str) -> bool:
     return False
 
 
-_LOOKS = (_has_at, _has_digits, _has_key_mark)
+def _may_hold_any(text: str) -> bool:
+    return _has_at(text) or _has_digits(text) or _has_key_mark(text)
 
 
-def _kind(code: str, name: str, mask: str, look: tuple[Callable[[str], bool], re.Pattern[str]], length: _Length) -> Kind:
-    return Kind(code=code, name=name, mask=mask, may_be_in=look[0], pattern=look[1], length=length)
+def _kind(code: str, name: str, mask: str, pattern: re.Pattern[str], length: _Length) -> Kind:
+    looks = {"secret_key": _has_key_mark, "email_address": _has_at}
+    may_be_in = looks.get(code, _has_digits)
+    return Kind(code=code, name=name, mask=mask, may_be_in=may_be_in, pattern=pattern, length=length)
 
 
 KINDS: tuple[Kind, ...] = (
-    _kind("secret_key", "a secret key", "[key]", (_has_key_mark, _KEY), _whole_key),
-    _kind("iban", "the number of a bank account (IBAN)", "[iban]", (_has_digits, _IBAN), _iban_within),
-    _kind("card_number", "the number of a payment card", "[card]", (_has_digits, _CARD), _card_within),
-    _kind("email_address", "an e-mail address", "[email]", (_has_at, _EMAIL), len),
-    _kind("phone_number", "a telephone number", "[phone]", (_has_digits, _PHONE), _whole_phone),
+    _kind("secret_key", "a secret key", "[key]", _KEY, _whole_key),
+    _kind("iban", "the number of a bank account (IBAN)", "[iban]", _IBAN, _iban_within),
+    _kind("card_number", "the number of a payment card", "[card]", _CARD, _card_within),
+    _kind("email_address", "an e-mail address", "[email]", _EMAIL, len),
+    _kind("phone_number", "a telephone number", "[phone]", _PHONE, _whole_phone),
 )
 """In the order in which they are looked for: an account's digits are no telephone number."""

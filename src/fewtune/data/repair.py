@@ -84,15 +84,9 @@ def _fixes(examples: Sequence[Example]) -> Mapping[str, _Fix]:
         "strip": lambda _, example: with_texts(example, str.strip),
         "relabel": relabel,
         "mask": lambda finding, example: with_everything(example, partial(_masked, code=finding.code)),
-        "unescape": lambda _, example: with_texts(example, _unescaped),
+        "unescape": lambda _, example: with_texts(example, unescaped),
         "mend": lambda _, example: with_texts(example, mended),
     }
-
-
-def _unescaped(text: str) -> str:
-    """JSON is left as it is where a quote in the place of &quot; would break it."""
-    after = unescaped(text)
-    return text if parses_as_json(text) and not parses_as_json(after) else after
 
 
 def _masked(text: str, code: str) -> str:

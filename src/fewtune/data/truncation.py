@@ -18,7 +18,6 @@ _HABIT = 0.95
 _SAMPLE = 5000
 _FREQUENT = 10
 _SHARE_AT_THE_END = 0.02
-_REST_OF_A_WORD = 2
 _SAME_LENGTH = 3
 
 _GOES_ON = frozenset(",;-–—([{/&")
@@ -38,8 +37,9 @@ class _Habits:
 def cut_off(texts: Sequence[str]) -> list[int]:
     """Places of the long texts that stop within a word or a sentence, where 95 % and more end with a sentence's sign.
 
-    They end in a comma, a dash or an open bracket; or in a word behind which no sentence of the data ends; or in the
-    beginning of another word of the data; or just where several of the longest texts end.
+    They end in a comma, a dash or an open bracket; or in a word behind which no sentence of the data ends; or in one
+    that is only the beginning of another word of the data, or in no other text at all; or just where several of the
+    longest texts end.
     """
     long = [place for place, text in enumerate(texts) if len(text) >= _LONG]
     open_ = [place for place in long if texts[place][-1].isalnum() or texts[place][-1] in _GOES_ON]
@@ -54,8 +54,9 @@ def _habits(sample: Sequence[str], lengths: Counter[int]) -> _Habits:
     counts: Counter[str] = Counter()
     at_the_end: Counter[str] = Counter()
     for text in sample:
-        # The last word is the one in question.
-        for word, sign in _WORD.findall(text.lower())[:-1]:
+        words = _WORD.findall(text.lower())
+        # A last word without a sign is one in question.
+        for word, sign in words if words and words[-1][1] else words[:-1]:
             counts[word] += 1
             at_the_end[word] += bool(sign)
     frequent = (word for word, count in counts.items() if count >= _FREQUENT)
@@ -70,12 +71,11 @@ def _habits(sample: Sequence[str], lengths: Counter[int]) -> _Habits:
 def _is_cut(text: str, habits: _Habits) -> bool:
     if text[-1] in _GOES_ON or len(text) == habits.limit:
         return True
-    *_, word = re.split(r"[\W\d_]+", text.lower())
-    return word in habits.never_last or _begins_another(word, habits.words)
+    *_, word = re.split(r"[\W\d_]+", text)
+    return word.lower() in habits.never_last or (word.islower() and _is_a_part(word, habits.words))
 
 
-def _begins_another(word: str, words: Sequence[str]) -> bool:
-    """Plurals and the like are words of their own: two letters or more have to be missing."""
+def _is_a_part(word: str, words: Sequence[str]) -> bool:
+    """Whether none of the words, though perhaps one that begins like it; a name may well be in one text alone."""
     place = bisect_left(words, word)
-    following = [other for other in words[place : place + 2] if other.startswith(word)]
-    return len(word) > 1 and bool(following) and len(following[0]) >= len(word) + _REST_OF_A_WORD
+    return words[place : place + 1] != [word]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 from fewtune.data.checks.finding import Finding, in_rows, quoted, some
 from fewtune.data.checks.material import Material
@@ -65,13 +66,16 @@ def invalid_json(rows: Material) -> Finding | None:
     """Where most answers are JSON; the repair is only recommended where nearly all are, and the task is known."""
     if rows.task.kind == "labels":
         return None
+    if rows.task.kind == "text" and not _are_json([rows.answers[place] for place in rows.meant]):
+        return None
     broken = [place for place in rows.meant if not parses_as_json(rows.answers[place])]
-    if rows.task.kind == "text":
-        if sum(is_json(rows.answers[place]) for place in rows.meant) <= _SHARE_OF_JSON * len(rows.meant):
-            return None
     what = "the answer is not valid JSON, as the others are."
     is_sure = rows.task.kind == "json"
     return in_rows("invalid_json", "warning", rows.rows_at(broken), what, repair="drop", recommended=is_sure)
+
+
+def _are_json(answers: Sequence[str]) -> bool:
+    return sum(map(is_json, answers)) > _SHARE_OF_JSON * len(answers)
 
 
 def truncated_answer(rows: Material) -> Finding | None:

@@ -28,7 +28,7 @@ def _again(rows: Material) -> list[int]:
 
 def conflicting_answers(rows: Material) -> Finding | None:
     """The same prompt with different answers: for labels and JSON one is wrong, in free text both may be meant."""
-    if rows.is_promptless or len(rows.same_prompts) == 1 and len(rows.same_prompts[0]) == len(rows.meant):
+    if rows.is_promptless or (len(rows.same_prompts) == 1 and len(rows.same_prompts[0]) == len(rows.meant)):
         return None
     key = _answer_key(rows.task)
     torn = [same for same in rows.same_prompts if len({key(rows.answers[place]) for place in same}) > 1]
@@ -64,5 +64,6 @@ def near_duplicate(rows: Material) -> Finding | None:
             clusters[rows.clusters[place]].append(place)
     alike = [places for places in clusters.values() if len(places) > 1]
     numbers = rows.rows_at([place for places in alike for place in places])
-    what = f"the text is nearly that of another row ({counted(len(alike), 'group')} in all); a split keeps such rows together."
+    groups = counted(len(alike), "group")
+    what = f"the text is nearly that of another row ({groups} in all); a split keeps such rows together."
     return in_rows("near_duplicate", "note", numbers, what)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from fewtune.data.checks.finding import Finding, in_rows, some
 from fewtune.data.checks.material import Material
-from fewtune.data.language import Spoken, same
+from fewtune.data.language import same
 
 
 def language_mix(rows: Material) -> Finding | None:
@@ -21,21 +21,17 @@ def language_mix(rows: Material) -> Finding | None:
 def untrained_language(rows: Material) -> Finding | None:
     if rows.languages is None:
         return None
-    known = tuple(rows.languages)
-    foreign = {
-        place: code
-        for side in rows.spoken
-        for place, code in _by_place(side)
-        if not any(same(code, one) for one in known)
-    }
+    foreign: dict[int, str] = {}
+    for side in rows.spoken:
+        if side.dominant and not _is_known(side.dominant, rows.languages):
+            foreign.update((place, side.dominant) for place in side.long if place not in side.others)
+        foreign.update((place, code) for place, code in side.others.items() if not _is_known(code, rows.languages))
     what = f"the language ({_codes(foreign.values())}) is none that the base was trained on."
     return in_rows("untrained_language", "warning", rows.rows_at(list(foreign)), what, repair="drop", recommended=False)
 
 
-def _by_place(side: Spoken) -> Iterable[tuple[int, str]]:
-    if side.dominant:
-        yield from ((place, side.dominant) for place in side.long if place not in side.others)
-    yield from side.others.items()
+def _is_known(code: str, languages: Collection[str]) -> bool:
+    return any(same(code, one) for one in languages)
 
 
 def _codes(codes: Iterable[str]) -> str:

@@ -35,9 +35,7 @@ def too_long(rows: Material) -> Finding | None:
     """A row longer than the base's context cannot be trained on whole, and is never cut in silence."""
     if not rows.tokens or rows.context is None:
         return None
-    counts = {
-        example.row: rows.tokens(example) for example in rows.examples if not _fits(example, rows.context_bytes)
-    }
+    counts = {example.row: rows.tokens(example) for example in rows.examples if not _fits(example, rows.context_bytes)}
     long = {row: count for row, count in counts.items() if count > rows.context}
     longest = max(long.values(), default=0)
     what = f"there are more than the {rows.context:,} tokens that the base reads; the longest has {longest:,}."

@@ -38,9 +38,9 @@ def _is_beyond_repair(text: str) -> bool:
 
 def html_entity(rows: Material) -> Finding | None:
     """Where most rows have none, and in rows without tags: what is HTML by intent keeps its entities."""
-    found = _rare(rows, [row for row, said in rows.all_texts() if any(map(has_entity, said)) and not any(map(has_tag, said))])
+    found = [row for row, said in rows.all_texts() if any(map(has_entity, said)) and not any(map(has_tag, said))]
     what = "characters are written as in HTML, such as &amp; for &."
-    return in_rows("html_entity", "warning", found, what, repair="unescape")
+    return in_rows("html_entity", "warning", _rare(rows, found), what, repair="unescape")
 
 
 def html_tag(rows: Material) -> Finding | None:
