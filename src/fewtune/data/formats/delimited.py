@@ -25,6 +25,7 @@ _SAMPLE_CHARACTERS = 1 << 18
 _SAMPLE_LINES = 200
 _SEP_LINE = re.compile(r'"?sep=([^\w\s"]|\t)"?\s*', re.IGNORECASE)
 """With this first line Excel tells itself the delimiter."""
+_MATCH_QUOTES = 'Close every double quote that opens, and write a quote inside quotes twice: "say ""hello""".'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,27 +159,27 @@ def divided(lines: Iterator[str], delimiter: str, name: str) -> Iterator[tuple[i
 
 def _quoted(line: str, lines: Iterator[str], delimiter: str, where: str) -> tuple[list[str], int]:
     """The cells of the record that begins with a line, and the number of its lines."""
-    reader = csv.reader(chain((line,), lines), delimiter=delimiter, strict=True)
-    # The limit belongs to the whole process, so it is put back at once.
-    usual = csv.field_size_limit(MOST_CHARACTERS)
+    reader = csv.reader(chain((line,), _bounded(lines, len(line), where)), delimiter=delimiter, strict=True)
+    # The module's limit belongs to the whole process, so it is put back at once; what counts is the bound above.
+    usual = csv.field_size_limit(4 * MOST_CHARACTERS)
     try:
         cells = next(reader)
     except csv.Error as error:
-        fix = 'Close every double quote that opens, and write a quote inside quotes twice: "say ""hello""".'
-        raise DataError(_unmatched(error), where=where, fix=fix) from error
+        what = f"The quotes of the row that begins here do not match: {error}."
+        if "end of data" in str(error):
+            what = "A double quote opens in the row that begins here and is never closed."
+        raise DataError(what, where=where, fix=_MATCH_QUOTES) from error
     finally:
         csv.field_size_limit(usual)
     check_width(len(cells), where)
     return cells, reader.line_num
 
 
-def _unmatched(error: csv.Error) -> str:
-    reason = str(error)
-    if "end of data" in reason:
-        return "A double quote opens in the row that begins here and is never closed."
-    if "field limit" in reason:
-        return (
-            f"A cell of the row that begins here is longer than {size(MOST_CHARACTERS)} of characters; "
-            "perhaps a quote is not closed."
-        )
-    return f"The quotes of the row that begins here do not match: {reason}."
+def _bounded(lines: Iterator[str], characters: int, where: str) -> Iterator[str]:
+    """A quote that is never closed would otherwise swallow the rest of the file before it is told."""
+    for line in lines:
+        characters += len(line)
+        if characters > MOST_CHARACTERS:
+            what = f"The row that begins here is longer than {size(MOST_CHARACTERS)}; perhaps a quote is not closed."
+            raise DataError(what, where=where, fix=_MATCH_QUOTES)
+        yield line
