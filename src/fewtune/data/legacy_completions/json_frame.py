@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Mapping, Sequence
+from itertools import chain
 from typing import Any, cast
 
 from fewtune.data.legacy_completions.frame import Frame, refusal
@@ -11,6 +12,11 @@ from fewtune.data.legacy_completions.json_text import decode
 
 _NO_TABLE = "The JSON is no table of prompts and completions"
 _FIX = 'Write one object a line: {"prompt": "...", "completion": "..."}.'
+_DATE_NAMES = ("modified", "date", "datetime")
+_DATE_ENDINGS = ("_at", "_time")
+_WRITTEN_DATE = re.compile(r"-?\d|\d{4}|\d{8}", re.ASCII)
+# Seconds or finer since 1970 are taken for dates between these two.
+_FIRST_STAMP, _LAST_STAMP = 31_536_000, 2**63
 _INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 
 
@@ -40,10 +46,11 @@ def _from_records(value: Any, file: str, *, converted: bool) -> Frame:
     if strangers:
         raise refusal(f"{_NO_TABLE}: record {strangers[0]} is not an object.", file, _FIX)
     objects = cast(Sequence[Mapping[str, Any]], records)
-    columns = tuple(dict.fromkeys(key for record in objects for key in record))
+    columns = {key: [record.get(key) for record in objects] for key in dict.fromkeys(chain.from_iterable(objects))}
+    _refuse_gaps_in_dates(columns, file)
     return Frame(
-        columns=columns,
-        cells=[[record.get(column) for record in objects] for column in columns],
+        columns=tuple(columns),
+        cells=list(columns.values()),
         labels=range(len(objects)),
         as_text=_text,
         converted=converted,
@@ -53,9 +60,11 @@ def _from_records(value: Any, file: str, *, converted: bool) -> Frame:
 def _from_columns(columns: Mapping[str, Any], file: str) -> Frame:
     """Columns as lists or as objects by row label; a single value stands in every row."""
     labels = _labels(columns, file)
+    filled = {name: _column(values, labels) for name, values in columns.items()}
+    _refuse_gaps_in_dates(filled, file)
     return Frame(
-        columns=tuple(columns),
-        cells=[_column(values, labels) for values in columns.values()],
+        columns=tuple(filled),
+        cells=list(filled.values()),
         labels=_typed(labels),
         as_text=_text,
         converted=True,
@@ -91,3 +100,31 @@ def _text(values: Sequence[Any]) -> list[str]:
     if float in kinds and kinds <= {int, float} or kinds == {int} and len(present) < len(values):
         values = [None if value is None else float(value) for value in values]
     return ["" if value is None or value != value else str(value) for value in values]
+
+
+def _refuse_gaps_in_dates(columns: Mapping[str, Sequence[Any]], file: str) -> None:
+    """pandas converts columns with such names to numbers where it finds no dates, and then cannot fill their gaps."""
+    for name, values in columns.items():
+        lower = name.lower()
+        is_named = lower in _DATE_NAMES or lower.endswith(_DATE_ENDINGS) or lower.startswith("timestamp")
+        present = [value for value in values if value is not None]
+        if is_named and 0 < len(present) < len(values) and _becomes_numbers(present):
+            what = f"The column {name!r} has numbers and gaps: the old tool breaks off on such a file."
+            raise refusal(what, file, "Remove that column.")
+
+
+def _becomes_numbers(values: Sequence[Any]) -> bool:
+    if all(isinstance(value, str) for value in values):
+        return all(map(_is_number, values)) and not all(map(_WRITTEN_DATE.fullmatch, values))
+    if not all(isinstance(value, bool | int | float) or isinstance(value, str) and _is_number(value) for value in values):
+        return False
+    stamps = all(type(value) in (int, float) and _FIRST_STAMP < value < _LAST_STAMP for value in values)
+    return not stamps
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
