@@ -15,7 +15,7 @@ from typing import Any
 from openpyxl import Workbook
 
 Flaw = Callable[[list[list[str]], random.Random], None]
-_WORDS = "harbour lantern quiet seven market violet kettle bridge cold summer ticket paper river stone glass".split()
+_WORDS = ("harbour", "lantern", "quiet", "seven", "market", "violet", "kettle", "bridge", "cold", "summer", "ticket")
 _LABELS = ("refund", "delivery", "other", "billing question")
 _MISSING = ("NA", "null", "N/A", "nan", "None", "NULL", "#N/A", "-NaN", "<NA>", "")
 _ODD = (
@@ -66,7 +66,7 @@ def _rows(drawn: random.Random) -> Rows:
     if drawn.random() < 0.2:
         columns = drawn.choice([["Prompt", "completion"], ["PROMPT", "Completion"], ["prompt", "COMPLETION"]])
     if drawn.random() < 0.04:
-        columns = drawn.choice([["prompts", "completion"], ["prompt", "answer"], ["", "completion"], ["prompt", "prompt"]])
+        columns = drawn.choice([["prompts", "completion"], ["prompt", "answer"], ["", "completion"], ["prompt"] * 2])
     rows = Rows(columns=list(columns), cells=cells, random=drawn)
     if drawn.random() < 0.3:
         _add_columns(rows)
@@ -215,7 +215,8 @@ def _damaged(text: str, delimiter: str, ends: str, drawn: random.Random) -> byte
             rest.insert(drawn.randint(0, len(rest)), drawn.choice(["", "  ", " \t", '""', '"  "', delimiter, " x"]))
     if drawn.random() < 0.06:
         first, *others = rest
-        rest = [f"{drawn.choice(['7', 'k', 'NA'])}{delimiter}{first}", *(f"{n}{delimiter}{o}" if o else o for n, o in enumerate(others))]
+        labelled = [f"{number}{delimiter}{line}" if line else line for number, line in enumerate(others)]
+        rest = [f"{drawn.choice(['7', 'k', 'NA'])}{delimiter}{first}", *labelled]
     if drawn.random() < 0.05:
         rest.append(drawn.choice(['"open', '"a"b,c', 'a"b"c,d', '"a""b', '"a" "b",c', "x" * 140_000 + f"{delimiter}y"]))
     text = ends.join([header, *rest])
@@ -247,7 +248,7 @@ def _json_value(text: str, drawn: random.Random, kind: str) -> Any:
 
 def _objects(rows: Rows) -> list[dict[str, Any]]:
     drawn = rows.random
-    kinds = ["text", "text", "text", "text", "text", "text", "mixed", "integers", "gappy", "numbers", "truths", "doubts"]
+    kinds = [*["text"] * 6, "mixed", "integers", "gappy", "numbers", "truths", "doubts"]
     kind = {name: drawn.choice(kinds) for name in rows.columns}
     objects = [
         {name: _json_value(cell, drawn, kind[name]) for name, cell in zip(rows.columns, row, strict=True)}
@@ -276,18 +277,23 @@ def _lenient(line: str, drawn: random.Random) -> str:
     inside = line.rstrip().removesuffix("}")
     endings = [
         ",}", ',"more": 01}', ',"more": 1.}', ',"more": -}', ',"more": 2e}', ',"more": NaN}', ',"more": -Infinity}',
-        ',"more": -NaN}', ',"completion": "\\ud83dx\\ude00"}', ',"completion": "lost \\ud83d"}', ',"prompt": "\\udc00"}',
+        ',"more": -NaN}',
+        ',"completion": "\\ud83dx\\ude00"}', ',"completion": "lost \\ud83d"}', ',"prompt": "\\udc00"}',
         ',"prompt": "a\\/b"}', ',"prompt": 12345678901234567890}', ',"prompt": 1234567890123456789012}',
         ',"prompt": 0.30000000000000004}', ',"prompt": 1E400}', ',"prompt": "\\x"}', ',"more": [1,]}', ",,}", ']',
-        ',"prompt": "raw\tcontrol"}', ',"prompt": -9223372036854775809}', ',"more": .5}', "", ',"prompt": 123.456e-7}',
-        ',"completion": "\\ud83d\\ude00 and \\u00e9"}', ',"completion": "\\u0000x"}', ',"prompt": 99999999999999999999.5}',
+        ',"prompt": "raw\tcontrol"}', ',"prompt": -9223372036854775809}', ',"more": .5}', "",
+        ',"prompt": 123.456e-7}',
+        ',"completion": "\\ud83d\\ude00 and \\u00e9"}', 
+        ',"completion": "\\u0000x"}', ',"prompt": 99999999999999999999.5}',
     ]  # fmt: skip
     return inside + drawn.choice(endings)
 
 
 def _json(rows: Rows) -> bytes:
     drawn, objects = rows.random, _objects(rows)
-    shape = drawn.choices(["list", "compact", "columns", "labelled", "lines", "one", "broken"], [6, 1, 2, 3, 2, 1, 1])[0]
+    shape = drawn.choices(["list", "compact", "columns", "labelled", "lines", "one", "broken"], [6, 1, 2, 3, 2, 1, 1])[
+        0
+    ]
     if shape == "list":
         text = json.dumps(objects, indent=drawn.choice([0, 2]), ensure_ascii=False)
     elif shape == "compact":
@@ -363,5 +369,4 @@ _FORMATS: dict[str, Callable[[Rows], bytes]] = {
     ".CSV": _table(","),
     ".xlsx": _workbook,
     ".txt": _text,
-
 }

@@ -12,7 +12,6 @@ from fewtune.data.legacy_completions.frame import MISSING_WORDS, Frame, refusal,
 _BYTE_ORDER_MARK = "\ufeff"
 # Where Python's csv module cuts otherwise than pandas: line breaks of old Macs, and lines of nothing but blanks.
 _ODD_LINES = re.compile(r"\r(?!\n)|^[ \t]+\r?$", re.MULTILINE)
-_INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 
 
 def read_delimited(text: str, file: str, delimiter: str) -> Frame:
@@ -117,12 +116,6 @@ def _end(pattern: re.Pattern[str], text: str, position: int) -> int:
 
 
 def _labels(columns: Sequence[Sequence[str]]) -> list[Hashable]:
-    typed = [_typed(column) for column in columns]
-    return typed[0] if len(typed) == 1 else list(zip(*typed, strict=True))
-
-
-def _typed(cells: Sequence[str]) -> list[Hashable]:
-    """Numbers where all are whole numbers, else text; nothing that is missing equals anything but another such."""
-    if cells and all(_INTEGER.fullmatch(cell) for cell in cells):
-        return [int(cell) for cell in cells]
-    return [None if cell in MISSING_WORDS else cell for cell in cells]
+    """One text a row, or several; they stay text even where they look like numbers."""
+    texts: list[list[Hashable]] = [[None if cell in MISSING_WORDS else cell for cell in column] for column in columns]
+    return texts[0] if len(texts) == 1 else list(zip(*texts, strict=True))

@@ -8,10 +8,8 @@ from typing import Any
 
 from fewtune.errors import DataError
 
-MISSING_WORDS = frozenset(
-    ("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA")
-    + ("NULL", "NaN", "None", "n/a", "nan", "null")
-)
+_WORDS = "#N/A #NA -1.#IND -1.#QNAN -NaN -nan 1.#IND 1.#QNAN <NA> N/A NA NULL NaN None n/a nan null"
+MISSING_WORDS = frozenset(("", "#N/A N/A", *_WORDS.split()))
 """Cells of a table that mean nothing is there."""
 
 

@@ -96,8 +96,8 @@ def _typed(labels: Sequence[Hashable]) -> Sequence[Hashable]:
 def _text(values: Sequence[Any]) -> list[str]:
     """As pandas writes a column out: whole numbers become fractions beside fractions and gaps."""
     present = [value for value in values if value is not None]
-    kinds = {type(value) for value in present}
-    if float in kinds and kinds <= {int, float} or kinds == {int} and len(present) < len(values):
+    kinds: set[type] = {type(value) for value in present}
+    if (float in kinds and kinds <= {int, float}) or (kinds == {int} and len(present) < len(values)):
         values = [None if value is None else float(value) for value in values]
     return ["" if value is None or value != value else str(value) for value in values]
 
@@ -116,15 +116,13 @@ def _refuse_gaps_in_dates(columns: Mapping[str, Sequence[Any]], file: str) -> No
 def _becomes_numbers(values: Sequence[Any]) -> bool:
     if all(isinstance(value, str) for value in values):
         return all(map(_is_number, values)) and not all(map(_WRITTEN_DATE.fullmatch, values))
-    if not all(isinstance(value, bool | int | float) or isinstance(value, str) and _is_number(value) for value in values):
+    if not all(isinstance(value, bool | int | float) or _is_number(value) for value in values):
         return False
-    stamps = all(type(value) in (int, float) and _FIRST_STAMP < value < _LAST_STAMP for value in values)
-    return not stamps
+    return not all(type(value) in (int, float) and _FIRST_STAMP < value < _LAST_STAMP for value in values)
 
 
-def _is_number(text: str) -> bool:
+def _is_number(value: Any) -> bool:
     try:
-        float(text)
+        return isinstance(value, str) and isinstance(float(value), float)
     except ValueError:
         return False
-    return True

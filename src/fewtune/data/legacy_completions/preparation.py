@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -79,17 +79,22 @@ def prepare_2022(path: Path) -> Prepared2022:
 def _pairs(frame: Frame, file: str) -> tuple[Pairs, list[Remark | None]]:
     places = [choose_column(frame.columns, field, file) for field in FIELDS]
     names = [FIELDS[places.index(place)] if place in places else name for place, name in enumerate(frame.columns)]
-    prompts, completions = (frame.as_text(frame.cells[place]) for place in places)
+    prompts, completions = (_texts(frame, place, file) for place in places)
+    pairs = Pairs(prompts=prompts, completions=completions, labels=frame.labels, rows=range(len(prompts)), file=file)
+    remarks = [_converted(frame), *_renamed(frame, places), further_columns(names, file)]
+    return pairs, remarks
+
+
+def _texts(frame: Frame, place: int, file: str) -> list[str]:
     try:
-        "".join(prompts).encode(), "".join(completions).encode()
+        texts = frame.as_text(frame.cells[place])
+        "".join(texts).encode()
+    except RecursionError as error:
+        raise refusal("A value is nested too deep.", file, "Give prompts and completions as text.") from error
     except UnicodeEncodeError as error:
         what = "A text holds half a character (a lone surrogate)."
         raise refusal(what, file, "Write the character whole.") from error
-    pairs = Pairs(
-        prompts=prompts, completions=completions, labels=frame.labels, rows=range(len(prompts)), file=file
-    )
-    remarks = [_converted(frame), *_renamed(frame, places), further_columns(names, file)]
-    return pairs, remarks
+    return texts
 
 
 def _converted(frame: Frame) -> Remark | None:

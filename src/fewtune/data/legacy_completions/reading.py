@@ -12,6 +12,7 @@ from fewtune.data.legacy_completions.workbook import read_workbook
 from fewtune.errors import DataError
 
 FIELDS = ("prompt", "completion")
+_MOST_BYTES = 1 << 30
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 
@@ -21,6 +22,9 @@ def read_frame(path: Path, file: str) -> Frame:
     try:
         if not path.is_file():
             raise refusal("There is no such file.", file, "Check the path.")
+        if (size := path.stat().st_size) > _MOST_BYTES:
+            what = f"The file has {size:,} bytes; this recipe reads up to {_MOST_BYTES:,}."
+            raise refusal(what, file, "Split it, or use another recipe.")
         if name.endswith(".xlsx"):
             return read_workbook(path, file)
         if name.endswith(".txt"):

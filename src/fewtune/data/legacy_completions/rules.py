@@ -7,7 +7,7 @@ rules. So a repair can meet rows that are no longer those that its rule saw, as 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fewtune.data.legacy_completions.frame import refusal
 from fewtune.data.legacy_completions.pairs import Pairs
@@ -120,11 +120,10 @@ def _long_places(pairs: Pairs) -> list[int]:
 def _without_long(pairs: Pairs) -> Pairs:
     """The old tool took the places of long rows for their labels: after a row was dropped, others go."""
     unwanted = set(_long_places(pairs))
-    labels = [label[0] if isinstance(label, tuple) else label for label in pairs.labels]  # pyright: ignore
-    if not unwanted.issubset(labels):
+    if not unwanted.issubset(pairs.labels):
         what = "Some rows are too long, and rows before them are dropped: the old tool breaks off on such a file."
         raise refusal(what, pairs.file, f"Remove or shorten rows longer than {MOST_CHARACTERS:,} characters.")
-    return pairs.kept([label not in unwanted for label in labels])
+    return pairs.kept([label not in unwanted for label in pairs.labels])
 
 
 def upper_case_prompts(pairs: Pairs) -> Advice | None:
@@ -152,9 +151,7 @@ def prompt_separator(pairs: Pairs) -> Advice | None:
     if shared:
         return _advice("prompt_suffix", _about_suffix("prompts", shared, pairs.prompts, separator))
     text = f"The prompts do not end alike; {separator!r} is put after each, so that the end can be seen."
-    return _advice(
-        "prompt_separator", text, repair=lambda pairs: pairs.with_prompts(lambda prompt: prompt + separator)
-    )
+    return _advice("prompt_separator", text, repair=lambda pairs: pairs.with_prompts(lambda prompt: prompt + separator))
 
 
 def _unused_separator(prompts: Sequence[str]) -> str:
@@ -218,7 +215,8 @@ def completion_ending(pairs: Pairs) -> Advice | None:
 def leading_space(pairs: Pairs) -> Advice | None:
     if pairs.completions and all(completion.startswith(" ") for completion in pairs.completions):
         return None
-    return _advice("leading_space", "The completions get a space before them, as words inside a text have.", (), _spaced)
+    text = "The completions get a space before them, as words inside a text have."
+    return _advice("leading_space", text, repair=_spaced)
 
 
 def _spaced(pairs: Pairs) -> Pairs:

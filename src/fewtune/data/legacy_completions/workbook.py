@@ -15,9 +15,11 @@ from fewtune.data.legacy_completions.frame import MISSING_WORDS, Frame, refusal
 from fewtune.data.legacy_completions.workbook_package import MAIN, Package, open_package, text_of
 
 _PLACE = re.compile(r"\$?([A-Za-z]{1,3})\$?[0-9]+")
+# What zipfile, zlib, the XML parser and our own look at the numbers raise.
+_DAMAGE = (BadZipFile, EOFError, ZlibError, ParseError, ArithmeticError, LookupError, RuntimeError, ValueError)
 _MILLISECONDS_A_DAY = 86_400_000
-_LAST_COLUMN = 18_278
 _MOST_ROWS = 1 << 20
+_MOST_CELLS = 1 << 26
 
 
 def read_workbook(path: Path, file: str) -> Frame:
@@ -25,10 +27,8 @@ def read_workbook(path: Path, file: str) -> Frame:
     try:
         with ZipFile(path) as archive:
             rows = _trimmed(_rows(open_package(archive)))
-    except (BadZipFile, ParseError, KeyError, IndexError, ValueError, OverflowError, NotImplementedError) as error:
-        raise _unreadable(file, error) from error
-    except (EOFError, ZlibError, RuntimeError) as error:
-        raise _unreadable(file, error) from error
+    except _DAMAGE as error:
+        raise refusal(f"The workbook cannot be read: {error}.", file, "Save it again as XLSX, or as CSV.") from error
     if not rows:
         raise refusal("The first sheet is empty.", file, "Put the rows on the first sheet, below named columns.")
     header, *data = rows
@@ -42,10 +42,6 @@ def read_workbook(path: Path, file: str) -> Frame:
     )
 
 
-def _unreadable(file: str, error: Exception) -> Exception:
-    return refusal(f"The workbook cannot be read: {error}.", file, "Save it again as XLSX, or as CSV.")
-
-
 def _text(cells: Sequence[Any]) -> list[str]:
     return ["" if cell is None or cell in MISSING_WORDS else str(cell) for cell in cells]
 
@@ -53,13 +49,19 @@ def _text(cells: Sequence[Any]) -> list[str]:
 def _trimmed(rows: Iterator[list[Any]]) -> list[list[Any]]:
     """Rows of equal length, without what is empty below and on the right."""
     kept: list[list[Any]] = []
+    size = 0
     for row in rows:
         while row and row[-1] == "":
             row.pop()
         kept.append(row)
+        size += len(row)
+        if size > _MOST_CELLS:
+            raise ValueError(f"its first {len(kept):,} rows have {size:,} cells")
     while kept and not kept[-1]:
         kept.pop()
     width = max(map(len, kept), default=0)
+    if width * len(kept) > _MOST_CELLS:
+        raise ValueError(f"it has {len(kept):,} rows and {width:,} columns")
     return [row + [""] * (width - len(row)) for row in kept]
 
 
