@@ -21,7 +21,9 @@ def test_the_head_of_the_card_names_the_languages(tmp_path: Path, head: str, cod
     assert languages(str(tmp_path)) == codes
 
 
-@pytest.mark.parametrize("text", ["", "# A base\nlanguage: en\n", "---\nlicense: mit\n---\nlanguage: en\n", "---\nlanguage: en\n"])
+@pytest.mark.parametrize(
+    "text", ["", "# A base\nlanguage: en\n", "---\nlicense: mit\n---\nlanguage: en\n", "---\nlanguage: en\n"]
+)
 def test_a_card_that_does_not_say_leaves_it_unknown(tmp_path: Path, text: str) -> None:
     (tmp_path / "README.md").write_text(text)
     assert languages(str(tmp_path)) is None

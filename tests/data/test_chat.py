@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fewtune.data.chat_template import open_template
 from fewtune.data.chat import asked, open_chat, turns_of, with_rejected
+from fewtune.data.chat_template import open_template
 from fewtune.data.encode import Encoded, Encoder
 from fewtune.errors import BaseModelError, DataError
 from fewtune.types import Example, Message, Source

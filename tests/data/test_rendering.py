@@ -88,9 +88,7 @@ def test_preferences_in_the_shapes_that_have_them() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("example", "shape"), [(CALLING, "alpaca"), (PREFERENCE, "alpaca"), (PREFERENCE, "sharegpt")]
-)
+@pytest.mark.parametrize(("example", "shape"), [(CALLING, "alpaca"), (PREFERENCE, "alpaca"), (PREFERENCE, "sharegpt")])
 def test_what_a_shape_cannot_hold_is_refused_with_its_place(example: Example, shape: str) -> None:
     with pytest.raises(DataError, match=r"rows\.jsonl:3: This row cannot be written"):
         rendered(example, shape)  # pyright: ignore[reportArgumentType]

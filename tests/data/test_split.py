@@ -148,7 +148,9 @@ def test_an_impossible_number_of_folds_names_the_possible_ones(examples: MakeExa
 
 def test_a_training_row_that_nearly_stands_in_the_validation_file_is_found(examples: MakeExamples) -> None:
     rows = examples([*distinct(20), ("Where is my parcel? It was due on Monday.", "a")])
-    held = tuple(replace(row, row=100 + row.row) for row in examples([("where is my parcel?? it was due on Monday", "b")]))
+    held = tuple(
+        replace(row, row=100 + row.row) for row in examples([("where is my parcel?? it was due on Monday", "b")])
+    )
     assert leaked(rows, held, LABELS) == (20,)
     assert leaked(rows[:20], held, LABELS) == ()
 

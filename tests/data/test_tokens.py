@@ -9,7 +9,7 @@ from fewtune.types import Example, Source
 
 def rows(number: int) -> list[Example]:
     chance = random.Random(1)
-    words = "the old lamp house river went under a blue heavy morning somebody's".split()
+    words = ["the", "old", "lamp", "house", "river", "went", "under", "a", "blue", "heavy", "morning", "somebody's"]
     source = Source(file="rows.csv", line=1)
     return [
         Example(

@@ -9,8 +9,8 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
 
-from fewtune.data.chat_template import open_template
 from fewtune.data.chat import open_chat
+from fewtune.data.chat_template import open_template
 from fewtune.data.encode import Encoder
 from standin.tiny_models import END, FAMILIES, make_tokenizer, save_model
 

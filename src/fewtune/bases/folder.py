@@ -10,8 +10,8 @@ from typing import Any, cast
 
 from tokenizers import Tokenizer
 
-from fewtune.data.chat_template import open_template
 from fewtune.data.chat import Chat, open_chat
+from fewtune.data.chat_template import open_template
 from fewtune.data.encode import Encoder, Recipe
 from fewtune.errors import BaseModelError, ProviderError, UsageError
 

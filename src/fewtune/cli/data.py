@@ -41,7 +41,9 @@ def prepare(
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write to; default: DATA_prepared.")] = None,
     recipe: Annotated[
         Recipe | None,
-        typer.Option("--recipe", help="Default: what the base is made for. openai-2022: as OpenAI's old tool, to the byte."),
+        typer.Option(
+            "--recipe", help="Default: what the base is made for. openai-2022: as OpenAI's old tool, to the byte."
+        ),
     ] = None,
     format: Annotated[
         Format | None, typer.Option("--format", help="Shape of the rows written; default: that of the recipe.")
@@ -49,7 +51,9 @@ def prepare(
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Make the recommended repairs without asking, as without a terminal.")
     ] = False,
-    folds: Annotated[int, typer.Option("--folds", help="Also write so many divisions for cross-validation.", min=0)] = 0,
+    folds: Annotated[
+        int, typer.Option("--folds", help="Also write so many divisions for cross-validation.", min=0)
+    ] = 0,
     base: options.Base = None,
     provider: options.ProviderName = None,
     seed: options.Seed = None,
@@ -99,7 +103,7 @@ def _as_in_2022(context: typer.Context, data: str, out: Path | None, json: bool)
     from fewtune.errors import UsageError
 
     allowed = ("data", "out", "recipe", "json", "yes")
-    others = [name for name, value in context.params.items() if name not in allowed and value not in (None, False, 0, [])]
+    others = [name for name, value in context.params.items() if name not in allowed and value]
     if others:
         option = others[0].replace("_", "-")
         raise UsageError(f"--{option} has no meaning with --recipe openai-2022.", fix="Leave it out.")

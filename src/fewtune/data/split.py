@@ -120,7 +120,9 @@ def folds(
         parts[smallest].append(group)
         sizes[smallest] += len(group)
     return tuple(
-        Fold(train=_in_order([group for part in parts if part is not judged for group in part]), judge=_in_order(judged))
+        Fold(
+            train=_in_order([group for part in parts if part is not judged for group in part]), judge=_in_order(judged)
+        )
         for judged in parts
     )
 

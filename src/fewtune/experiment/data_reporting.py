@@ -16,6 +16,7 @@ from fewtune.types import Example
 _MOST_ROWS = 1_000
 _MOST_CHANGES = 500
 
+
 def data_part(prepared: Prepared) -> DataPart:
     counted, changes = prepared.tokens, prepared.changes
     datasets = [prepared.dataset, *([prepared.given_valid] if prepared.given_valid else [])]

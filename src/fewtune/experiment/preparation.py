@@ -15,8 +15,8 @@ from fewtune.data.checks.runner import CHECKS, check
 from fewtune.data.duplicates import near_duplicates
 from fewtune.data.encode import Encoder
 from fewtune.data.mask import Mask, mask
-from fewtune.data.rendering import RowShape
 from fewtune.data.read import Dataset, read
+from fewtune.data.rendering import RowShape
 from fewtune.data.repair import Change, Repaired, repair
 from fewtune.data.shapes.shape import Columns
 from fewtune.data.split import Fold, Split, folds, leaked, split, split_beside
@@ -252,9 +252,7 @@ def _split(
     settings: RunSettings, kept: Sequence[Example], task: Task, clusters: tuple[int, ...], train_rows: int | None
 ) -> Split:
     if train_rows is None:
-        return split(
-            kept, task, seed=settings.seed, valid=settings.valid, test=settings.test, clusters=clusters
-        )
+        return split(kept, task, seed=settings.seed, valid=settings.valid, test=settings.test, clusters=clusters)
     border = sum(example.row < train_rows for example in kept)
     return split_beside(
         kept[:border], kept[border:], task, seed=settings.seed, test=settings.test, clusters=clusters[:border]
