@@ -12,11 +12,9 @@ import csv
 import hashlib
 import random
 import statistics
-import sys
 import tempfile
 import time
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +30,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--repeats", type=int, default=3)
     asked = parser.parse_args(arguments)
-    installed = str(prepare_data_2022.installed())
-    contenders = {"openai 0.25.0": "theirs", "--recipe openai-2022": "ours"}
+    prepare_data_2022.installed()
+    contenders = {"openai 0.25.0": _theirs, "--recipe openai-2022": _ours}
     measured: dict[str, list[dict[str, Any]]] = {name: [] for name in contenders}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rows.csv"
         _make(file, asked.rows)
-        job = {"file": str(file), "installed": installed}
         for _ in range(asked.repeats):
-            for name, function in contenders.items():
-                measured[name].append(_timed(function, job))
-                (Path(folder) / "rows_prepared.jsonl").unlink()
+            for name, contender in contenders.items():
+                measured[name].append(_timed(contender, file))
     _tell(measured, asked.rows)
 
 
@@ -56,39 +52,39 @@ def _make(file: Path, rows: int) -> None:
 
 
 def _sentence(drawn: random.Random, longest: int) -> str:
-    return " ".join(drawn.choices(_WORDS, k=drawn.randint(3, longest))).capitalize()
+    separator = drawn.choice([" ", " ", ", ", ' "', "\n"])
+    return separator.join(drawn.choices(_WORDS, k=drawn.randint(3, longest))).capitalize()
 
 
-def _timed(function: str, job: Mapping[str, Any]) -> dict[str, Any]:
+def _timed(contender: Callable[[Path], dict[str, Any]], file: Path) -> dict[str, Any]:
     started = time.perf_counter()
-    result = measure(f"bench.legacy_completions:{function}", job)
-    return {**result, "process_seconds": time.perf_counter() - started}
+    result = contender(file)
+    seconds = time.perf_counter() - started
+    written = file.with_name("rows_prepared.jsonl")
+    digest = hashlib.sha256(written.read_bytes()).hexdigest()
+    written.unlink()
+    return {**result, "process_seconds": seconds, "sha256": digest}
 
 
-def theirs(job: Mapping[str, Any]) -> dict[str, Any]:
-    """In a child: the old tool, without what it prints."""
-    sys.path.insert(0, job["installed"])
-    warnings.simplefilter("ignore")
-    tool = prepare_data_2022.validators(Path(job["installed"]))
-    started = time.perf_counter()
-    prepare_data_2022.prepare(tool, job["file"])
-    return _result(started, job)
+def _theirs(file: Path) -> dict[str, Any]:
+    (ended,) = prepare_data_2022.prepare_all([file])
+    if ended.error:
+        raise SystemExit(f"The old tool broke off: {ended.error}")
+    return {"seconds": ended.seconds, "peak_rss_bytes": ended.peak_rss_bytes}
 
 
-def ours(job: Mapping[str, Any]) -> dict[str, Any]:
+def _ours(file: Path) -> dict[str, Any]:
+    return measure("bench.legacy_completions:prepare", {"file": str(file)})
+
+
+def prepare(job: Mapping[str, Any]) -> dict[str, Any]:
     """In a child: the recipe."""
     from fewtune.data.legacy_completions.preparation import prepare_2022
 
     started = time.perf_counter()
     file = Path(job["file"])
     prepare_2022(file).write(file.parent)
-    return _result(started, job)
-
-
-def _result(started: float, job: Mapping[str, Any]) -> dict[str, Any]:
-    seconds = time.perf_counter() - started
-    written = Path(job["file"]).with_name("rows_prepared.jsonl").read_bytes()
-    return {"seconds": seconds, "sha256": hashlib.sha256(written).hexdigest(), "bytes": len(written)}
+    return {"seconds": time.perf_counter() - started}
 
 
 def _tell(measured: Mapping[str, Sequence[Mapping[str, Any]]], rows: int) -> None:

@@ -1,7 +1,7 @@
 """openai 0.25.0's `fine_tunes.prepare_data -q`, installed beside the project and run in a process of its own.
 
-`python -m bench.prepare_data_2022 FOLDER` reads one file name a line, as JSON, and answers each with a line: the error
-that ended the tool, or null. What the tool writes lies beside the file.
+`python -m bench.prepare_data_2022 FOLDER` reads one file name a line, as JSON, and answers each with a line: how the
+tool ended, as JSON. What the tool writes lies beside the file.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import json
 import os
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.child import ROOT
+from bench.child import ROOT, peak_rss_bytes
 
 # Another pandas reads some cells otherwise, so it is pinned as well.
 _PACKAGES = (["--no-deps", "openai==0.25.0"], ["pandas==3.1.1", "openpyxl==3.1.5"])
@@ -28,6 +30,18 @@ _PATIENCE_SECONDS = 300
 
 class NotInstallable(RuntimeError):
     """The packages could not be fetched; the message has pip's last line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How the tool ended on one file."""
+
+    error: str | None
+    """None where it went through."""
+    seconds: float
+    """With everything imported."""
+    peak_rss_bytes: int
+    """Of the process, up to then."""
 
 
 def installed() -> Path:
@@ -51,12 +65,12 @@ def _install(packages: Sequence[str]) -> None:
         raise NotInstallable(f"pip took more than {_PATIENCE_SECONDS} seconds") from error
 
 
-def prepare_all(files: Sequence[Path]) -> list[str | None]:
-    """Run the old tool on each file, all in one process; for each the error that ended it, or None."""
+def prepare_all(files: Sequence[Path]) -> list[Ended]:
+    """Run the old tool on each file, all in one process that sees no other packages than those it had."""
     folder = str(installed())
     path = os.pathsep.join((folder, str(ROOT)))
     answered = subprocess.run(
-        [sys.executable, "-m", "bench.prepare_data_2022", folder],
+        [sys.executable, "-S", "-m", "bench.prepare_data_2022", folder],
         input="".join(json.dumps(str(file)) + "\n" for file in files),
         check=True,
         capture_output=True,
@@ -64,10 +78,10 @@ def prepare_all(files: Sequence[Path]) -> list[str | None]:
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": path, "PYTHONUTF8": "1"},
     )
-    return [json.loads(line) for line in answered.stdout.splitlines()]
+    return [Ended(**json.loads(line)) for line in answered.stdout.splitlines()]
 
 
-def validators(folder: Path) -> Any:
+def _validators(folder: Path) -> Any:
     """The old module. Its package would import an HTTP client, which is not installed."""
     spec = importlib.util.spec_from_file_location("validators_2022", folder / "openai" / "validators.py")
     assert spec
@@ -77,7 +91,7 @@ def validators(folder: Path) -> Any:
     return module
 
 
-def prepare(tool: Any, file: str) -> None:
+def _prepare(tool: Any, file: str) -> None:
     """What the old command did with a file when it was called with `-q`; raises what it raised."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         frame, remediation = tool.read_any_format(file)
@@ -87,14 +101,15 @@ def prepare(tool: Any, file: str) -> None:
 
 def _main(folder: str) -> None:
     warnings.simplefilter("ignore")
-    tool = validators(Path(folder))
+    tool = _validators(Path(folder))
     for line in sys.stdin:
-        ended_by = None
+        ended_by, started = None, time.perf_counter()
         try:
-            prepare(tool, json.loads(line))
+            _prepare(tool, json.loads(line))
         except (Exception, SystemExit) as error:  # whatever ends the tool is a refusal
             ended_by = f"{type(error).__name__}: {error}"
-        print(json.dumps(ended_by), flush=True)
+        ended = Ended(error=ended_by, seconds=time.perf_counter() - started, peak_rss_bytes=peak_rss_bytes())
+        print(json.dumps(asdict(ended)), flush=True)
 
 
 if __name__ == "__main__":

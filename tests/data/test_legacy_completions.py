@@ -66,10 +66,10 @@ def compare(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], list[Co
         given_files = make_files(theirs, count, _SEED)
         ours = tmp_path_factory.mktemp("ours")
         shutil.copytree(theirs, ours, dirs_exist_ok=True)
-        errors = prepare_all(given_files)
+        ended = prepare_all(given_files)
         return [
-            _compared(path, ours / path.relative_to(theirs), error)
-            for path, error in zip(given_files, errors, strict=True)
+            _compared(path, ours / path.relative_to(theirs), end.error)
+            for path, end in zip(given_files, ended, strict=True)
         ]
 
     return both

@@ -6,12 +6,12 @@ import csv
 import io
 import re
 from collections.abc import Hashable, Iterator, Sequence
+from itertools import zip_longest
 
 from fewtune.data.legacy_completions.frame import MISSING_WORDS, Frame, refusal, table_text
 
 _BYTE_ORDER_MARK = "\ufeff"
-# Where Python's csv module cuts otherwise than pandas: line breaks of old Macs, and lines of nothing but blanks.
-_ODD_LINES = re.compile(r"\r(?!\n)|^[ \t]+\r?$", re.MULTILINE)
+_LINE_OF_BLANKS = re.compile(r"^[ \t]+\r?$", re.MULTILINE)
 
 
 def read_delimited(text: str, file: str, delimiter: str) -> Frame:
@@ -28,8 +28,8 @@ def read_delimited(text: str, file: str, delimiter: str) -> Frame:
     width = max(len(header), len(rows[0]) if rows else 0)
     if max(map(len, rows), default=0) > width:
         raise _too_wide(text, file, delimiter, width)
-    cells: list[Sequence[str]] = list(zip(*(row + [""] * (width - len(row)) for row in rows), strict=True))
-    cells = cells or [()] * width
+    cells: list[Sequence[str]] = list(zip_longest(*rows, fillvalue=""))
+    cells += [[""] * len(rows)] * (width - len(cells))
     named = width - len(header)
     return Frame(
         columns=tuple(header),
@@ -52,13 +52,21 @@ def _line(text: str, offset: int) -> int:
 
 
 def _records(text: str, file: str, delimiter: str) -> list[list[str]]:
-    if not _ODD_LINES.search(text):
+    if not _has_odd_lines(text):
         try:
-            reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+            reader = csv.reader(io.StringIO(text, newline="\n"), delimiter=delimiter, strict=True)
             return [record for record in reader if record]
         except csv.Error:
             pass  # Quotes that only a lenient reader takes, or a very long cell: the exact way decides.
     return [cells for _, cells in _exact_records(text, file, delimiter)]
+
+
+def _has_odd_lines(text: str) -> bool:
+    """Whether Python's csv module may cut otherwise than pandas: old Macs' line breaks, lines of nothing but blanks."""
+    if "\r" in text and text.count("\r") != text.count("\r\n"):
+        return True
+    may_be_blank = text.startswith((" ", "\t")) or "\n " in text or "\n\t" in text
+    return may_be_blank and bool(_LINE_OF_BLANKS.search(text))
 
 
 def _exact_records(text: str, file: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:

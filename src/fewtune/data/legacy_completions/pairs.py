@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 Task = Literal["open-ended", "classification", "conditional"]
@@ -46,7 +47,7 @@ class Pairs:
     def with_completions(self, change: Callable[[str], str]) -> Pairs:
         return replace(self, completions=list(map(change, self.completions)))
 
-    @property
+    @cached_property
     def task(self) -> Task:
         """Open-ended without any prompt; classification where a completion stands for more than three rows."""
         if not any(self.prompts):

@@ -86,9 +86,9 @@ def classification(pairs: Pairs) -> Advice | None:
 
 
 def duplicate_rows(pairs: Pairs) -> Advice | None:
-    first = _first_of_its_kind(pairs)
-    if all(first):
+    if len(set(zip(pairs.prompts, pairs.completions, strict=True))) == len(pairs):
         return None
+    first = _first_of_its_kind(pairs)
     rows = [row for row, keep in zip(pairs.rows, first, strict=True) if not keep]
     text = f"In {len(rows)} rows prompt and completion are those of a row before; they are dropped."
     return _advice("duplicate_row", text, rows, lambda pairs: pairs.kept(_first_of_its_kind(pairs)))

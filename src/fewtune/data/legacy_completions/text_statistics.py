@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-_CHARACTERS_AT_ONCE = 1 << 20
+_ROWS_AT_ONCE = 1 << 12
 
 
 def common_prefix(texts: Sequence[str]) -> str:
@@ -26,7 +26,8 @@ def common_suffix(texts: Sequence[str]) -> str:
 def is_mostly_upper(texts: Sequence[str]) -> bool:
     """Whether more than a third of the letters that have a case are capitals."""
     counts = np.zeros(0x110000, dtype=np.int64)
-    for text in _joined(texts):
+    for start in range(0, len(texts), _ROWS_AT_ONCE):
+        text = "".join(texts[start : start + _ROWS_AT_ONCE])
         codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
         found = np.bincount(codes)
         counts[: len(found)] += found
@@ -34,16 +35,3 @@ def is_mostly_upper(texts: Sequence[str]) -> bool:
     upper = sum(count for letter, count in letters if letter.isalpha() and letter.isupper())
     lower = sum(count for letter, count in letters if letter.isalpha() and letter.islower())
     return upper * 2 > lower
-
-
-def _joined(texts: Iterable[str]) -> Iterator[str]:
-    """The texts end to end, in pieces that take little memory."""
-    piece: list[str] = []
-    size = 0
-    for text in texts:
-        piece.append(text)
-        size += len(text)
-        if size > _CHARACTERS_AT_ONCE:
-            yield "".join(piece)
-            piece, size = [], 0
-    yield "".join(piece)
