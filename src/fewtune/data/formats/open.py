@@ -48,7 +48,7 @@ def open_data(path: str) -> Opened:
     place = Path(path)
     try:
         is_folder = place.is_dir()
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise unreadable(error, path_as_text(place)) from error
     if is_folder:
         return _folder(place)
