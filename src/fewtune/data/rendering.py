@@ -66,7 +66,7 @@ def sharegpt_row(example: Example) -> dict[str, Any]:
 
 
 def trl_row(example: Example) -> dict[str, Any]:
-    """`messages`, or `prompt` with `completion`, or `prompt` with `chosen` and `rejected`, as TRL's trainers read them."""
+    """`messages`, or `prompt` with `completion`, or `prompt` with `chosen` and `rejected`, as TRL reads them."""
     if example.messages is None:
         answer = "completion" if example.rejected is None else "chosen"
         row = {"prompt": example.prompt, answer: example.completion}

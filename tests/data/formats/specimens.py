@@ -14,10 +14,19 @@ from hypothesis import strategies as st
 from fewtune.data.formats import open_data
 
 CSV = 'prompt,completion,note\n"Where is it, then?",On the shelf,\n"two\nlines","said ""yes""",é\nlast,one\n'
-JSON_LINES = (
-    '{"prompt": "a", "completion": "é\\u00e9", "n": [1, 1.50, {"x": null}]}\n\n{"prompt": "b", "completion": true}\n'
-)
-JSON = '{"count": 2,\n "data": [\n  {"prompt": "a", "completion": [1.5, "x"]},\n  {"prompt": "b", "extra": {"y": NaN}}\n ]\n}\n'
+JSON_LINES = """\
+{"prompt": "a", "completion": "é\\u00e9", "n": [1, 1.50, {"x": null}]}
+
+{"prompt": "b", "completion": true}
+"""
+JSON = """\
+{"count": 2,
+ "data": [
+  {"prompt": "a", "completion": [1.5, "x"]},
+  {"prompt": "b", "extra": {"y": NaN}}
+ ]
+}
+"""
 
 
 def workbook() -> bytes:

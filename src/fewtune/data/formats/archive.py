@@ -170,7 +170,7 @@ class _Part:
         self._string_begun = begun + (0 if strings else self._string_begun)
         self.longest_string = max(self.longest_string, *strings, 0)
         self._see_cells(tags)
-        return _ERROR_CELL.sub(rb'\1"str"', tags)
+        return _ERROR_CELL.sub(rb'\1"str"', tags) if b'"e"' in tags or b"'e'" in tags else tags
 
     def _see_cells(self, tags: bytes) -> None:
         places = _CELL.findall(tags)

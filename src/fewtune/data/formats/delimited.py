@@ -98,6 +98,9 @@ def _layout(sample: Sequence[str], text: TextFile, told: str | None, promised: s
         best = replace(best, rows=[row for row in rows if not told or row[0] > 1])
     if not any(cell.strip() for _, cells in best.rows for cell in cells):
         raise DataError("The file is empty.", where=text.name, fix="Give a file with named columns and rows.")
+    if best.width == 1:
+        line, (only,) = best.rows[best.header]
+        check_width(1 + max(map(only.count, others), default=0), f"{text.name}:{line}")
     return best
 
 

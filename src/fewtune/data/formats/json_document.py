@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from fewtune.data.columns import listed
 from fewtune.data.formats.encoding import TextFile
+from fewtune.data.formats.header import check_width
 from fewtune.data.formats.json_values import invalid, record_of, value_at
 from fewtune.data.formats.keys import table_of
 from fewtune.data.formats.limits import MOST_CHARACTERS
@@ -155,6 +156,7 @@ class _Document:
             if key in seen:
                 raise invalid(ValueError(f"the key {key!r} occurs twice"), "The document", self.where(), _FIX)
             seen.add(key)
+            check_width(len(seen), self.where())
             self._expect(":")
             yield key
             if self._expect(",", "}") == "}":

@@ -16,8 +16,8 @@ MOST_LEVELS = 200
 
 MOST_UNPACKED_BYTES = 512 * MEBIBYTE
 """Of one workbook."""
-MOST_RATIO = 250
-"""Of unpacked to packed bytes in a workbook, counted from 32 MiB on; sheets of text stay below 50."""
+MOST_RATIO = 100
+"""Of unpacked to packed bytes in a workbook, counted from 32 MiB on; sheets have about 10."""
 MOST_SHEET_AREA = 32 * MEBIBYTE
 """Rows times columns of one sheet, which the reader of workbooks lays out whole."""
 
