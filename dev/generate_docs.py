@@ -20,10 +20,13 @@ from typer.testing import CliRunner
 
 from fewtune import errors
 from fewtune.cli.app import app
-from fewtune.data.check import CHECKS, Check, Finding
+from fewtune.data.checks.finding import Finding
+from fewtune.data.checks.material import Material
+from fewtune.data.checks.runner import CHECKS, Check
 from fewtune.data.columns import COMPLETION_NAMES, PROMPT_NAMES
+from fewtune.data.conversation import plain
 from fewtune.data.task import recognise
-from fewtune.types import Example, Source
+from fewtune.types import Example, Message, Source
 
 DOCS = Path(__file__).parents[1] / "docs"
 WIDTH = 100
@@ -46,6 +49,40 @@ _LABELLED = (
     ("", "refund"),
 )
 _JSON = (("Two loaves", '{"item": "loaf", "quantity": 2}'),) * 5 + (("Three rolls", '{"item": "roll", '),)
+_IMBALANCED = tuple((f"{word} {row} {word[::-1]}", "order") for row, word in enumerate(("lamp", "rug", "sofa") * 7))
+_IMBALANCED += (("Who owns the shop?", "owner"), ("Whose is it, then?", "owner"), ("May I bring a dog?", "pets"))
+_WRITTEN = (
+    *(
+        (f"Write about {what}.", f"Note: {what} was seen {when} by all who were there at the time.")
+        for what in ("a lamp", "a ghost", "the sea", "my goose", "rain")
+        for when in ("on Monday", "last year", "at noon", "in the end")
+    ),
+    ("Write about tea.", "Note: tea was seen on Monday by all who were there at the"),
+    ("Write about salt.", "Note: salt &amp; pepper were seen at noon by all who were there."),
+    ("Write about keys.", "Note: the key is sk-abcDEF1234567890abcdefgh, said all who were there."),
+    ("Write about ships.", "Note: <b>ships</b> were seen in the end by all who were there at the time."),
+    ("Write about bread.", "Note: **bread** was seen at noon by all who were there at the time."),
+    ("Write about Ann.", "Note: Ann is at ann@example.org or +44 20 7946 0958, said all who were there."),
+    ("Write about money.", "Note: pay with 4111 1111 1111 1111 or DE89 3704 0044 0532 0130 00, said all there."),
+    ("Write about a caf\u00c3\u00a9.", "Note: the CAF\ufffd was seen on Monday by all who were there at the time."),
+    ("Write about time.", "NOTE: IT WAS SEEN BY ALL WHO WERE THERE."),
+)
+_IN_A_KITCHEN = ("tea", "bread", "salt", "rice", "fish", "oil", "wine", "soap", "milk", "jam")
+_REPEATED = (
+    *((f"{word} {word[::-1]}", "See the web site.") for word in ("lamp", "rug", "sofa", "bed", "cup")),
+    *((f"Where do I find the {word} that I asked you for?", f"In the {word} room.") for word in _IN_A_KITCHEN),
+    ("Je voudrais savoir o\u00f9 se trouve le th\u00e9 que je vous avais demand\u00e9.", "In the tea room."),
+)
+_PREFIXED = tuple((f"Please write about {word}.", f"The {word} and I") for word in _IN_A_KITCHEN)
+_SAME = tuple(("Write a story.", f"The story of {word}.") for word in _IN_A_KITCHEN)
+_CHATS = (
+    (("system", "Be brief."), ("user", "Where is my parcel?"), ("assistant", "On its way.")),
+    (("user", "And my lamp?"), ("user", "The blue one."), ("assistant", "On its way, too.")),
+    (("system", "Greet the caller."), ("assistant", "Good day!"), ("user", "Hello.")),
+    (("system", "Greet the caller."), ("assistant", "Good morning!")),
+    (("system", "Be brief."), ("user", "Nobody answers.")),
+    (("system", "Be brief."), ("user", "How many?"), ("call", '[{"id": "c1"}]'), ("assistant", "I cannot say.")),
+)
 """Between them these rows have every flaw that a check looks for."""
 
 
@@ -77,14 +114,36 @@ _RECOGNISED = (("prompt", PROMPT_NAMES), ("completion", COMPLETION_NAMES))
 
 def findings() -> str:
     """Every check, with what it says about the sample rows; raises StopIteration for one that they do not show."""
-    found = [_shown(check) for check in CHECKS]
-    rows = [(f"`{one.code}`", one.severity, one.sentence, one.repair or "none") for one in found]
+    samples = tuple(_materials())
+    found = [_shown(check, samples) for check in CHECKS]
+    rows = [(f"`{one.code}`", one.severity, _as_it_stands(one.sentence), _repair(one)) for one in found]
     return _table(("code", "severity", "what it says, about a few sample rows", "repair"), rows)
 
 
-def _shown(check: Check) -> Finding:
-    samples = (_examples(_LABELLED), _examples(_JSON))
-    return next(found for rows in samples if (found := check(rows, recognise(rows))))
+def _as_it_stands(text: str) -> str:
+    """With what Markdown would take for its own marked as text."""
+    return re.sub(r"[`*<_&]", lambda sign: f"&#{ord(sign[0])};", text)
+
+
+def _repair(finding: Finding) -> str:
+    if finding.repair is None:
+        return "none"
+    return finding.repair if finding.recommended else f"{finding.repair}, if accepted"
+
+
+def _shown(check: Check, samples: Sequence[Material]) -> Finding:
+    return next(found for rows in samples if (found := check(rows)))
+
+
+def _materials() -> Iterable[Material]:
+    for pairs in (_LABELLED, _JSON, _IMBALANCED, _REPEATED, _WRITTEN, _PREFIXED, _SAME):
+        rows = _examples(pairs)
+        yield Material(examples=rows, task=recognise(rows), languages={"fr"})
+    long = _examples((("A long prompt", "word " * 3000), ("A short prompt", "word")))
+    yield Material(examples=long, task=recognise(long))
+    yield Material(examples=long, task=recognise(long), context=512, tokens=lambda row: len(row.completion.split()))
+    chats = [_chat(row, turns) for row, turns in enumerate(_CHATS)]
+    yield Material(examples=chats, task=recognise(chats))
 
 
 def _examples(pairs: Sequence[tuple[str, str]]) -> list[Example]:
@@ -92,6 +151,26 @@ def _examples(pairs: Sequence[tuple[str, str]]) -> list[Example]:
         Example(row=row, prompt=prompt, completion=completion, source=Source(file="rows.csv", line=row + 2))
         for row, (prompt, completion) in enumerate(pairs)
     ]
+
+
+def _chat(row: int, turns: Sequence[tuple[str, str]]) -> Example:
+    """A conversation, in which what is called `call` is a turn of the assistant's that calls a tool."""
+    messages = tuple(map(_turn, turns))
+    prompt, completion = plain(messages)
+    source = Source(file="rows.jsonl", line=row + 1)
+    return Example(row=row, prompt=prompt, completion=completion, source=source, messages=messages)
+
+
+def _turn(turn: tuple[str, str]) -> Message:
+    match turn:
+        case ("call", calls):
+            return Message(role="assistant", content="", calls=calls, trained=True)
+        case ("assistant", content):
+            return Message(role="assistant", content=content, trained=True)
+        case ("system", content):
+            return Message(role="system", content=content)
+        case (_, content):
+            return Message(role="user", content=content)
 
 
 def fields(path: str) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 
 import pytest
@@ -75,6 +76,41 @@ def test_long_texts_over_few_letters_are_told_apart() -> None:
     sequences = ["".join(chance.choices("ACGT", k=2000)) for _ in range(20)]
     assert clusters(sequences) == tuple(range(20))
     assert clusters([sequences[0], f"{sequences[0]}ACGT"]) == (0, 0)
+
+
+@pytest.mark.parametrize("length", [30, 150])
+def test_of_texts_that_are_just_alike_nearly_all_are_found(length: int) -> None:
+    chance = random.Random(length)
+    texts: list[str] = []
+    while len(texts) < 600:
+        text = words(chance, length)
+        changed = list(text)
+        for place in chance.sample(range(length), chance.choice((1, 2)) * max(1, length // 50)):
+            changed[place] = words(chance, 1)[0]
+        if 0.85 <= similarity(text, changed) < 0.93:
+            texts += [" ".join(text), " ".join(changed)]
+    found = clusters(texts)
+    assert sum(found[place] == found[place + 1] for place in range(0, 600, 2)) >= 297
+
+
+def similarity(one: Sequence[str], other: Sequence[str]) -> float:
+    """Of short texts by runs of four characters, of long ones by pairs of words; the less of sets and of bags."""
+
+    def pieces(text: Sequence[str]) -> Counter[str]:
+        if len(text) > 60:
+            return Counter(" ".join(text[place : place + 2]) for place in range(len(text) - 1))
+        return Counter(" ".join(text)[place : place + 4] for place in range(len(" ".join(text)) - 3))
+
+    some, others = pieces(one), pieces(other)
+    sets = len(some.keys() & others.keys()) / len(some.keys() | others.keys())
+    return min(sets, (some & others).total() / (some | others).total())
+
+
+def test_thousands_of_half_alike_texts_stay_apart() -> None:
+    chance = random.Random(4)
+    shared = words(chance, 20)
+    texts = [" ".join([*shared, *words(chance, 9)]) for _ in range(1500)]
+    assert len(set(clusters(texts))) == 1500
 
 
 def test_links_of_a_chain_are_one_cluster() -> None:

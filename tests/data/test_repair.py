@@ -15,7 +15,7 @@ from fewtune.data.masking import masked
 from fewtune.data.repair import repair
 from fewtune.data.task import Task, recognise
 from fewtune.data.texts import everything
-from fewtune.types import Example, Message, Source
+from fewtune.types import Example, Message, Role, Source
 
 MakeExamples = Callable[[list[tuple[str, str]]], tuple[Example, ...]]
 
@@ -28,11 +28,14 @@ ROUGH = st.sampled_from(
 )  # fmt: skip
 CODES = st.sets(st.sampled_from([function.__name__ for function in CHECKS]))
 TASKS = st.sampled_from([TEXT, LABELS, JSON])
-ROLES = st.sampled_from(["system", "user", "assistant"])
-TURNS = st.builds(
-    lambda role, content, trained: Message(role=role, content=content, trained=trained and role == "assistant"),
-    ROLES, ROUGH, st.booleans(),
-)  # fmt: skip
+
+
+def turn(role: Role, content: str, trained: bool) -> Message:
+    return Message(role=role, content=content, trained=trained and role == "assistant")
+
+
+ROLES: st.SearchStrategy[Role] = st.sampled_from(["system", "user", "assistant"])
+TURNS = st.builds(turn, ROLES, ROUGH, st.booleans())
 
 
 def findings(rows: Sequence[Example], task: Task) -> tuple[Finding, ...]:

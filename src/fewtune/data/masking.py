@@ -33,7 +33,7 @@ class Kind:
 _KEY = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:(?!-----END).)*(?:-----END [A-Z ]*PRIVATE KEY-----)?"
     r"|(?<![A-Za-z0-9_-])(?:"
-    r"(?:sk|rk|pk)[-_](?:[A-Za-z0-9]+[-_])*[A-Za-z0-9_-]{20,}"
+    r"(?:sk|rk|pk)[-_][A-Za-z0-9_-]{20,}"
     r"|(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])"
     r"|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,}|glpat-[A-Za-z0-9_-]{20,}"
     r"|xox[abeprs]-[A-Za-z0-9-]{20,}|AIza[A-Za-z0-9_-]{35}|hf_[A-Za-z0-9]{30,}"
@@ -50,7 +50,7 @@ _EMAIL = re.compile(r"(?<![\w.+%-])[\w.+%-]{1,64}@(?:[^\W_](?:[\w-]{0,61}[^\W_])
 _MANY_DIGITS = re.compile(r"\d(?:[ ()./+-]{0,3}\d){6}")
 _CARD = re.compile(r"(?<!\w)(?<!\d[.,-])\d(?:[ -]?\d){12,18}")
 _ISSUER = re.compile(r"4|5[1-5]|2[2-7]|3[47]|6(?:011|4|5|2)|3(?:0[0-5]|[68])|35")
-_CARD_LENGTHS = {"4": (13, 16, 19), "5": (16,), "2": (16,), "3": (14, 15, 16), "6": (16, 17, 18, 19)}
+_CARD_LENGTHS = {"4": (19, 16, 13), "5": (16,), "2": (16,), "3": (16, 15, 14), "6": (19, 18, 17, 16)}
 
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?: ?[A-Z0-9]){11,30}")
 _IBAN_LENGTHS = {
@@ -130,14 +130,13 @@ def _whole_key(key: str) -> int:
 
 def _card_within(number: str) -> int:
     """The pattern may have gone on into digits behind the card's."""
-    ends = [end for end in range(len(number), 12, -1) if not number[end : end + 1].isdecimal()]
-    return next((end for end in ends if number[end - 1].isdecimal() and _is_card(number[:end])), 0)
-
-
-def _is_card(number: str) -> bool:
+    ends = [place + 1 for place, letter in enumerate(number) if letter.isdecimal()]
     digits = "".join(filter(str.isdecimal, number))
-    known = _ISSUER.match(digits) and len(digits) in _CARD_LENGTHS[digits[0]]
-    return bool(known) and luhn_holds(digits)
+    for length in _CARD_LENGTHS[digits[0]] if _ISSUER.match(digits) else ():
+        stands_alone = length <= len(ends) and not number[ends[length - 1] :][:1].isdecimal()
+        if stands_alone and luhn_holds(digits[:length]):
+            return ends[length - 1]
+    return 0
 
 
 def _iban_within(number: str) -> int:

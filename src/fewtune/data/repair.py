@@ -90,11 +90,14 @@ def _fixes(examples: Sequence[Example]) -> Mapping[str, _Fix]:
 
 
 def _masked(text: str, code: str) -> str:
-    """In JSON a number becomes a string, where nothing else leaves it valid."""
+    """In JSON a number becomes a string, where nothing else leaves it valid; too deep a nesting is left invalid."""
     after = masked(text, (code,))
     if after == text or not parses_as_json(text) or parses_as_json(after):
         return after
-    return json.dumps(_masked_value(json.loads(text), code), ensure_ascii=False)
+    try:
+        return json.dumps(_masked_value(json.loads(text), code), ensure_ascii=False)
+    except RecursionError:
+        return after
 
 
 def _masked_value(value: Any, code: str) -> Any:

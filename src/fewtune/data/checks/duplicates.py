@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from fewtune.data.checks.finding import Finding, counted, in_rows
 from fewtune.data.checks.material import Material, repeated
-from fewtune.data.task import Task, label_key, parses_as_json
+from fewtune.data.task import Task, label_key
 
 
 def duplicate_row(rows: Material) -> Finding | None:
@@ -53,7 +53,10 @@ def _answer_key(task: Task) -> Callable[[str], str]:
 
 def _value(answer: str) -> str:
     """JSON without the order of its keys and its spacing."""
-    return json.dumps(json.loads(answer), sort_keys=True) if parses_as_json(answer) else answer
+    try:
+        return json.dumps(json.loads(answer), sort_keys=True)
+    except (ValueError, RecursionError):
+        return answer
 
 
 def near_duplicate(rows: Material) -> Finding | None:
