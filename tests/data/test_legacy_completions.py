@@ -179,6 +179,22 @@ def test_labels_are_split_into_train_and_valid(write: Write, tmp_path: Path) -> 
     ]
 
 
+def test_rows_that_share_the_label_of_a_training_row_are_in_neither_file_and_told(write: Write) -> None:
+    path = write("rows.csv", "prompt,completion\n" + "".join(f"k{n % 5},p{n},{'ab'[n % 2]}\n" for n in range(20)))
+    prepared = prepare_2022(path)
+    assert len(prepared.parts["_prepared_train"]) == 16
+    assert len(prepared.parts["_prepared_valid"]) == 0
+    assert prepared.dropped_rows == {"repeated_label": (6, 7, 10, 14)}
+
+
+def test_places_of_long_rows_are_taken_for_labels_as_in_2022(write: Write) -> None:
+    long = "x" * 10_001
+    prepared = prepare_2022(write("rows.csv", f"prompt,completion\na,\nb,1\nc,{long}\nd,2\n"))
+    (remark,) = [remark for remark in prepared.remarks if remark.code == "long_row"]
+    assert remark.rows == (2,)
+    assert prepared.dropped_rows == {"empty_completion": (0,), "long_row": (1,)}
+
+
 def test_names_that_are_taken_get_a_number(write: Write, tmp_path: Path) -> None:
     prepared = prepare_2022(write("rows.txt", "one\ntwo"))
     names = [prepared.write(tmp_path)[0].name for _ in range(3)]

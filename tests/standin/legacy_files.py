@@ -59,6 +59,8 @@ def _rows(drawn: random.Random) -> Rows:
     task = drawn.choices(["conditional", "classification", "open-ended"], [5, 4, 2])[0]
     size = drawn.choice([1, 2, 5, 12, 30, 40, 104, 130])
     pairs = [list(_pair(drawn, task)) for _ in range(size)]
+    if drawn.random() < 0.1:
+        return Rows(columns=["prompt", "completion"], cells=[[f"{p} ->", f" {c} END"] for p, c in pairs], random=drawn)
     for flaw, chance in _FLAWS:
         if drawn.random() < chance:
             flaw(pairs, drawn)

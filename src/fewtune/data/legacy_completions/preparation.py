@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,10 +31,16 @@ class Prepared2022:
     `_prepared_valid`."""
     remarks: tuple[Remark, ...]
     rows_read: int
-    dropped: Mapping[str, int]
-    """Dropped rows by the code of the remark: with the rows of all parts they add up to the rows read."""
+    dropped_rows: Mapping[str, tuple[int, ...]]
+    """Numbers of the dropped rows by the code of the remark. They need not be the rows that the remark is about: the
+    old tool dropped by label, and labels go stale. See `long_row` in the documentation."""
     unchanged: bool
     """Nothing was to be done: the old tool wrote no file, and the given one can be used as it is."""
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """Dropped rows by code: with the rows of all parts they add up to the rows read."""
+        return {code: len(rows) for code, rows in self.dropped_rows.items()}
 
     @property
     def applied(self) -> tuple[str, ...]:
@@ -60,18 +65,20 @@ def prepare_2022(path: Path) -> Prepared2022:
     read, remarks = _pairs(frame, file)
     pairs, remark = empty_completions(read)
     advice = [few_rows(read), *remarks, remark, *(rule(pairs) for rule in RULES)]
-    said = tuple(a.remark if isinstance(a, Advice) else a for a in advice if a)
+    said = [a.remark if isinstance(a, Advice) else a for a in advice if a]
     kept, dropped = _repaired(pairs, [a for a in advice if isinstance(a, Advice)])
     parts = _parts(kept)
-    if len(read) > len(pairs):
-        dropped["empty_completion"] = len(read) - len(pairs)
+    lost = _without(kept, *parts.values())
+    if lost:
+        said.append(_about_lost(lost))
+    dropped = {"empty_completion": _without(read, pairs), **dropped, "repeated_label": lost}
     return Prepared2022(
         path=path,
         task=kept.task,
         parts=parts,
-        remarks=said,
+        remarks=tuple(said),
         rows_read=len(read),
-        dropped=dropped,
+        dropped_rows={code: rows for code, rows in dropped.items() if rows},
         unchanged=len(parts) == 1 and not any(remark.applied for remark in said),
     )
 
@@ -112,16 +119,27 @@ def _renamed(frame: Frame, places: Sequence[int]) -> list[Remark]:
     ]
 
 
-def _repaired(pairs: Pairs, advice: Sequence[Advice]) -> tuple[Pairs, dict[str, int]]:
-    dropped: Counter[str] = Counter()
+def _repaired(pairs: Pairs, advice: Sequence[Advice]) -> tuple[Pairs, dict[str, tuple[int, ...]]]:
+    dropped: dict[str, tuple[int, ...]] = {}
     for piece in advice:
         if piece.repair is None:
             continue
-        before = len(pairs)
-        pairs = piece.repair(pairs)
-        if len(pairs) < before:
-            dropped[piece.remark.code] += before - len(pairs)
-    return pairs, dict(dropped)
+        before, pairs = pairs, piece.repair(pairs)
+        dropped[piece.remark.code] = _without(before, pairs)
+    return pairs, dropped
+
+
+def _without(before: Pairs, *after: Pairs) -> tuple[int, ...]:
+    """Rows that are in no part any more."""
+    if len(before) == sum(map(len, after)):
+        return ()
+    left = {row for part in after for row in part.rows}
+    return tuple(row for row in before.rows if row not in left)
+
+
+def _about_lost(rows: tuple[int, ...]) -> Remark:
+    text = f"{len(rows)} rows have the label of a row drawn for training, and are in neither file, as in 2022."
+    return Remark(code="repeated_label", text=text, rows=rows, applied=True)
 
 
 def _parts(pairs: Pairs) -> dict[str, Pairs]:

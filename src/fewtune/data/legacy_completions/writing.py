@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from itertools import count
 from json.encoder import encode_basestring
 from pathlib import Path
@@ -25,12 +26,23 @@ def write_parts(parts: Mapping[str, Pairs], folder: Path, stem: str) -> tuple[Pa
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, pairs in zip(paths, parts.values(), strict=True):
-            aside = path.with_name(f".{path.name}.{os.getpid()}")
-            aside.write_text(json_lines(pairs), encoding="utf-8", newline="")
-            aside.replace(path)
+            _write_whole(path, json_lines(pairs))
     except OSError as error:
         raise from_os_error(error, "write the prepared rows", folder) from error
     return paths
+
+
+def _write_whole(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        with suppress(OSError):
+            partial.unlink()
 
 
 def _free_names(endings: Iterable[str], folder: Path, stem: str) -> tuple[Path, ...]:
