@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from fewtune.data.checks.material import Material
 from fewtune.data.checks.runner import check
-
 from fewtune.data.repair import repair
 from fewtune.data.task import Task
 from fewtune.data.write import write_changes, write_rows
@@ -31,7 +31,9 @@ def test_no_rows_make_an_empty_file(tmp_path: Path) -> None:
 
 def test_changes_tell_what_was_done_to_which_line(examples: MakeExamples, tmp_path: Path) -> None:
     rows = examples([("a ", "b"), ("c", "")])
-    write_changes(tmp_path / "repairs.jsonl", repair(rows, check(Material(examples=rows, task=Task(kind="text")))).changes)
+    write_changes(
+        tmp_path / "repairs.jsonl", repair(rows, check(Material(examples=rows, task=Task(kind="text")))).changes
+    )
     dropped, stripped = map(json.loads, (tmp_path / "repairs.jsonl").read_text().splitlines())
     place = {"row": 1, "code": "empty_completion", "file": "rows.csv", "line": 3}
     assert dropped == {**place, "before": {"prompt": "c", "completion": ""}, "after": None}

@@ -19,7 +19,7 @@ def rendered(example: Example, shape: RowShape) -> dict[str, Any]:
     return _RENDERERS[shape](example)
 
 
-def completion_row(example: Example) -> dict[str, Any]:
+def completion_row(example: Example) -> dict[str, str]:
     """`prompt` and `completion`, and `rejected` where there is one; a conversation as plain text."""
     row = {"prompt": example.prompt, "completion": example.completion}
     return row if example.rejected is None else row | {"rejected": example.rejected}

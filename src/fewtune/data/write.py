@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from fewtune.data.masking import masked
 from fewtune.data.rendering import RowShape, completion_row, rendered
 from fewtune.data.repair import Change
 from fewtune.errors import from_os_error
@@ -40,9 +41,14 @@ def _change(change: Change) -> dict[str, Any]:
         "code": change.code,
         "file": change.source.file,
         "line": change.source.line,
-        "before": completion_row(change.before),
-        "after": None if change.after is None else completion_row(change.after),
+        "before": _shown(change.before),
+        "after": None if change.after is None else _shown(change.after),
     }
+
+
+def _shown(example: Example) -> dict[str, str]:
+    """Secrets and personal data masked: a record of changes is read, and passed on, by others than the data is."""
+    return {name: masked(text) for name, text in completion_row(example).items()}
 
 
 def _write_lines(path: Path, values: Iterable[Mapping[str, Any]]) -> None:
