@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from itertools import chain
 from typing import Any, cast
 
 import numpy as np
@@ -65,6 +66,7 @@ class _Overlooked(dict[int, str]):
 
 
 _OVERLOOKED = _Overlooked()
+_OVERLOOKED_IN_ASCII = bytes(ord(_OVERLOOKED[code]) for code in range(128)) + bytes(128)
 
 
 def normalise(text: str) -> str:
@@ -72,6 +74,10 @@ def normalise(text: str) -> str:
 
     A text of nothing but punctuation stays as it is, stripped.
     """
+    if text.isascii():
+        # The same in a fifth of the time.
+        kept = text.lower().encode("ascii").translate(_OVERLOOKED_IN_ASCII)
+        return b" ".join(kept.split()).decode("ascii") or text.strip()
     folded = unicodedata.normalize("NFKC", text).casefold()
     return " ".join(folded.translate(_OVERLOOKED).split()) or text.strip()
 
@@ -88,8 +94,10 @@ def clusters(texts: Sequence[str], threshold: float = 0.85) -> tuple[int, ...]:
     forest = _Forest(len(texts))
     short, long = _Sketches(), _Sketches()
     for indices, forms in _distinct(texts, forest):
-        for sketches, hashes, wanted in ((short, _character_hashes, _is_short), (long, _word_hashes, _is_long)):
-            chosen = [place for place, form in enumerate(forms) if wanted(form)]
+        words = [form.count(" ") + 1 for form in forms]
+        by_characters = [place for place, count in enumerate(words) if count <= _LONGEST_BY_CHARACTERS]
+        by_words = [place for place, count in enumerate(words) if count >= _SHORTEST_BY_WORDS]
+        for sketches, hashes, chosen in ((short, _character_hashes, by_characters), (long, _word_hashes, by_words)):
             if chosen:
                 sketches.add([indices[place] for place in chosen], *hashes([forms[place] for place in chosen]))
     _link(short, partial(_bag, texts, _character_shingles), threshold, forest)
@@ -148,7 +156,8 @@ class _Sketches:
     def add(self, indices: Sequence[int], hashes: _Hashes, lengths: _Numbers) -> None:
         """The hashes are those of all shingles, text after text; `lengths` says how many each text has."""
         offsets = np.concatenate((np.zeros(1, np.uint64), np.cumsum(lengths).astype(np.uint64)))
-        values = np.array(_signatures(hashes, offsets, _VALUES, _SEED).to_rows(), dtype=np.uint64)
+        rows = _signatures(hashes, offsets, _VALUES, _SEED).to_rows()
+        values = np.fromiter(chain.from_iterable(rows), np.uint32, len(rows) * _VALUES).reshape(len(rows), _VALUES)
         keys = np.zeros((len(values), _BANDS), np.uint64)
         for place in range(_BAND_VALUES):
             keys = _mixed(keys ^ values[:, place::_BAND_VALUES])
@@ -172,14 +181,6 @@ def _distinct(texts: Sequence[str], forest: _Forest) -> Iterator[tuple[list[int]
             else:
                 fresh[index] = form
         yield list(fresh), list(fresh.values())
-
-
-def _is_short(form: str) -> bool:
-    return form.count(" ") < _LONGEST_BY_CHARACTERS
-
-
-def _is_long(form: str) -> bool:
-    return form.count(" ") + 1 >= _SHORTEST_BY_WORDS
 
 
 def _character_shingles(form: str) -> list[str]:

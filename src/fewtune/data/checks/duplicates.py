@@ -7,23 +7,13 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from fewtune.data.checks.finding import Finding, counted, in_rows
-from fewtune.data.checks.material import Material, repeated
+from fewtune.data.checks.material import Material
 from fewtune.data.task import Task, label_key
 
 
 def duplicate_row(rows: Material) -> Finding | None:
     what = "prompt and answer are those of a row before; the first is kept."
-    return in_rows("duplicate_row", "warning", rows.rows_at(_again(rows)), what, repair="drop")
-
-
-def _again(rows: Material) -> list[int]:
-    """Places of the rows that are equal to one before."""
-
-    def key(place: int) -> tuple[str | None, ...]:
-        example = rows.examples[place]
-        return rows.prompts[place], rows.answers[place], example.rejected, example.tools
-
-    return [place for same in repeated(range(len(rows.examples)), key) for place in same[1:]]
+    return in_rows("duplicate_row", "warning", rows.rows_at(rows.again), what, repair="drop")
 
 
 def conflicting_answers(rows: Material) -> Finding | None:
@@ -60,7 +50,7 @@ def _value(answer: str) -> str:
 
 
 def near_duplicate(rows: Material) -> Finding | None:
-    again = frozenset(_again(rows))
+    again = frozenset(rows.again)
     clusters: defaultdict[int, list[int]] = defaultdict(list)
     for place in rows.meant:
         if place not in again:

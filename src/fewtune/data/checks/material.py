@@ -82,9 +82,19 @@ class Material:
         return [example for example in self.examples if example.messages is not None]
 
     @cached_property
+    def again(self) -> list[int]:
+        """Places of the rows that are equal to one before."""
+
+        def key(place: int) -> tuple[str | None, ...]:
+            example = self.examples[place]
+            return self.prompts[place], self.answers[place], example.rejected, example.tools
+
+        return [place for same in _repeated(range(len(self.examples)), key) for place in same[1:]]
+
+    @cached_property
     def same_prompts(self) -> list[list[int]]:
         """Places of the rows whose prompts differ in no more than case and white space, where there are several."""
-        return repeated(self.meant, lambda place: " ".join(self.prompts[place].split()).casefold())
+        return _repeated(self.meant, lambda place: " ".join(self.prompts[place].split()).casefold())
 
     @cached_property
     def clusters(self) -> tuple[int, ...]:
@@ -127,7 +137,7 @@ class Material:
         return [self.examples[place].row for place in places]
 
 
-def repeated(places: Sequence[int], key: Callable[[int], Hashable]) -> list[list[int]]:
+def _repeated(places: Sequence[int], key: Callable[[int], Hashable]) -> list[list[int]]:
     """The places with equal keys, for each key that several have, in order of appearance.
 
     Only hashes are kept, since a million keys would fill the memory; equal ones are looked at again.
