@@ -78,8 +78,8 @@ def prepare(
     taken = ("data", "out", "format", "yes", "folds", "json")
     given: dict[str, Any] = {name: value for name, value in context.params.items() if name not in taken}
     prepared = fewtune.prepare(data, decide=None if yes or json else _asking(), **given)
-    shape = format or (Format.OPENAI_CHAT if prepared.is_chat else Format.OPENAI_COMPLETION)
-    show_prepared(prepared, prepared.write(_folder(data, out), format=shape.value, folds=folds), json)
+    shape = format.value if format else None
+    show_prepared(prepared, prepared.write(_folder(data, out), format=shape, folds=folds), json)
 
 
 def _folder(data: str, out: Path | None) -> Path:

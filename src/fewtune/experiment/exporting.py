@@ -12,7 +12,8 @@ from fewtune.bases.folder import locate, open_encoder
 from fewtune.data.encode import Encoder
 from fewtune.data.read import read
 from fewtune.errors import UsageError
-from fewtune.providers.contract import BASE, Request, Score, Workspace
+from fewtune.experiment.judgement import scoring
+from fewtune.providers.contract import BASE, Score, Workspace
 from fewtune.report.summary import Summary
 from fewtune.types import Example
 
@@ -61,13 +62,13 @@ def export(summary: Summary, model: str, format: str, out: Path) -> Export:
     from fewtune.engine.drift import allowed, measure_drift
 
     adapter, rows = _adapter(summary), _held_out(summary)
-    base = locate(summary.base)
+    base, recipe = locate(summary.base), summary.settings.get("recipe")
     with exports.aside(out) as (filled, scraps):
-        written = exports.write(format, base, adapter, f"{base.name}-{summary.id}", filled, scraps)
-        trained, bare = _scores(summary.base, adapter.parent / "trials", (model, BASE), rows)
+        written = exports.write(format, base, adapter, f"{base.name}-{summary.id}", filled, scraps, recipe=recipe)
+        trained, bare = _scores(summary.base, adapter.parent / "trials", (model, BASE), rows, recipe)
         effect = measure_drift(bare, trained).mean
         limit = allowed(written.tolerance, effect)
-        drifts = tuple(_drifts(written, trained, rows, open_encoder(summary.base), limit))
+        drifts = tuple(_drifts(written, trained, rows, open_encoder(summary.base, recipe), limit))
         files = tuple(sorted(path.name for path in filled.iterdir()))
     return Export(
         format=format,
@@ -110,10 +111,12 @@ def _held_out(summary: Summary) -> tuple[Example, ...]:
     return rows
 
 
-def _scores(base: str, folder: Path, models: Sequence[str], rows: Sequence[Example]) -> Iterator[Scores]:
+def _scores(
+    base: str, folder: Path, models: Sequence[str], rows: Sequence[Example], recipe: str | None
+) -> Iterator[Scores]:
     """By each of the models; the base is in memory only meanwhile."""
-    provider = providers.connect("local", Workspace(base=base, examples={}, folder=folder))
-    requests = [Request(id=row.row, prompt=row.prompt, score=row.completion) for row in rows]
+    provider = providers.connect("local", Workspace(base=base, examples={}, folder=folder, recipe=recipe))
+    requests = [scoring(row) for row in rows]
     for model in models:
         found = {one.id: one.log_likelihoods for one in provider.sample(model, requests) if isinstance(one, Score)}
         yield [found[row.row] for row in rows]
@@ -135,7 +138,7 @@ def _readings(written: Written, rows: Sequence[Example], encoder: Encoder) -> It
     from fewtune.engine import llama_cpp
 
     if written.as_base:
-        for scores in _scores(str(written.as_base), written.as_base, (BASE,), rows):
+        for scores in _scores(str(written.as_base), written.as_base, (BASE,), rows, encoder.recipe):
             yield "fewtune", scores
     if written.gguf and llama_cpp.can_score():
         yield "llama.cpp", llama_cpp.log_likelihoods(written.gguf, encoder, rows)

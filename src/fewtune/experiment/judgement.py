@@ -94,7 +94,7 @@ def answer(
         unscored = [e for e in rows if (p := have.get((system.name, e.row))) is None or p.log_likelihoods is None]
         requests = [_question(e, system, limit, temperature) for e in missing]
         if provider.capabilities.can_score:
-            requests = [_scoring(e, system) for e in unscored] + requests
+            requests = [scoring(e, system.shots) for e in unscored] + requests
         _ask(provider, system, requests, lambda one: store.put_predictions(run_id, [one]), watch, interruption)
 
 
@@ -112,13 +112,14 @@ def _question(example: Example, system: System, limit: int, temperature: float) 
     )
 
 
-def _scoring(example: Example, system: System) -> Request:
+def scoring(example: Example, shots: tuple[tuple[str, str], ...] = ()) -> Request:
+    """Asks how likely the example's own answer is."""
     return Request(
         id=example.row,
         prompt=example.prompt,
         messages=asked(example),
         tools=example.tools,
-        shots=system.shots,
+        shots=shots,
         score=example.completion,
     )
 

@@ -60,9 +60,10 @@ class Prepared:
     seed: int
 
     @property
-    def is_chat(self) -> bool:
-        """Whether the base is spoken to in turns; of a hosted base, whether the rows are conversations."""
-        return self.encoder.recipe == "chat" if self.encoder else any(one.messages for one in self.kept)
+    def row_shape(self) -> RowShape:
+        """In which the parts are written by default: as the base is given them; for a hosted base, as they came."""
+        is_chat = self.encoder.recipe == "chat" if self.encoder else any(one.messages for one in self.kept)
+        return "openai-chat" if is_chat else "openai-completion"
 
     @property
     def examples(self) -> tuple[Example, ...]:
@@ -91,16 +92,17 @@ class Prepared:
         """Divide the kept rows k times, so that each is judged once."""
         return folds(self.kept, self.task, k=k, seed=self.seed, clusters=self.clusters)
 
-    def write(self, folder: Path, *, format: RowShape = "openai-completion", folds: int = 0) -> dict[str, Path]:
+    def write(self, folder: Path, *, format: RowShape | None = None, folds: int = 0) -> dict[str, Path]:
         """Write train.jsonl, valid.jsonl, test.jsonl, repairs.jsonl, data-report.json and data-report.html.
 
         With `folds`, also so many folders of train.jsonl and valid.jsonl. Gives the paths by name.
         """
         from fewtune.experiment import prepared_folder
 
-        paths = prepared_folder.write_parts(self, folder, format)
+        shape = format or self.row_shape
+        paths = prepared_folder.write_parts(self, folder, shape)
         if folds:
-            paths |= prepared_folder.write_folds(self, folder, format, folds)
+            paths |= prepared_folder.write_folds(self, folder, shape, folds)
         return paths | prepared_folder.write_report(self, folder)
 
     def __repr__(self) -> str:

@@ -18,7 +18,7 @@ from fewtune.types import Example
 SCHEMA_VERSION = 1
 
 
-def write_parts(prepared: Prepared, folder: Path, shape: RowShape = "openai-completion") -> dict[str, Path]:
+def write_parts(prepared: Prepared, folder: Path, shape: RowShape) -> dict[str, Path]:
     """Write train.jsonl, valid.jsonl, test.jsonl and repairs.jsonl; gives the paths by name."""
     parts = {"train": prepared.split.train, "valid": prepared.split.valid, "test": prepared.split.test}
     paths = _write(folder, parts, shape)

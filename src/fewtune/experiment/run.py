@@ -163,7 +163,7 @@ def estimate(settings: RunSettings, prepared: Prepared, chosen: Sequence[Trunk])
 
 
 def _stages(job: _Job, prepared: Prepared, chosen: Sequence[Trunk]) -> Summary:
-    files = write_parts(prepared, job.folder)
+    files = write_parts(prepared, job.folder, prepared.row_shape)
     job.watch(Stage(name="load", text=f"Loading {job.settings.base}"))
     _tell_of_experts(job)
     provider = connect(job.settings, prepared, job.folder)
