@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.prepare_data_2022 import NotInstallable, installed, prepare_all
+from fewtune.data.legacy_completions.delimited import read_delimited
 from fewtune.data.legacy_completions.preparation import Prepared2022, prepare_2022
 from fewtune.errors import DataError
 from standin.legacy_files import make_files
@@ -216,6 +217,24 @@ def test_a_row_without_a_completion_is_dropped_and_told(write: Write) -> None:
     assert remark.rows == (1, 2)
     assert prepared.dropped == {"empty_completion": 2}
     assert list(prepared.parts["_prepared"].rows) == [0, 3]
+
+
+@pytest.mark.parametrize(
+    ("rows", "prompts"),
+    [
+        ("a,1\n\n  \n \t\r\nb,2\n", ["a", "b"]),
+        ('a,1\n""\n"  ",2\n', ["a", "  "]),
+        ("  a,1\n\tb,2\n", ["  a", "\tb"]),
+        ("a,1\rb,2\r\r,c,3\r", ["a", "b", "c"]),
+        ('a"b"c,1\n"d"e"f",2\n', ['a"b"c', 'de"f"']),
+        ("x" * ((1 << 18) - 23) + ",1\n   b,2\n", ["x" * ((1 << 18) - 23), " b"]),
+    ],
+    ids=["blank lines", "quoted blanks", "blanks in front", "old Mac", "quotes inside", "blanks at a chunk's end"],
+)
+def test_cells_are_cut_as_pandas_cuts_them(rows: str, prompts: list[str]) -> None:
+    data = f"prompt,completion\n{rows}".encode()
+    frame = read_delimited(data, "rows.csv", ",")
+    assert [text for text in frame.as_text(frame.cells[0]) if text] == prompts
 
 
 @pytest.mark.parametrize(

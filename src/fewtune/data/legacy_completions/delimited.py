@@ -6,28 +6,34 @@ import csv
 import io
 import re
 from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
 
 from fewtune.data.legacy_completions.frame import MISSING_WORDS, Frame, refusal, table_text
 
 _BYTE_ORDER_MARK = "\ufeff"
+_BREAK = re.compile(r"\r\n|\r|\n")
+_CHUNK_BYTES = 1 << 18
 _LINE_OF_BLANKS = re.compile(r"^[ \t]+\r?$", re.MULTILINE)
 
 
-def read_delimited(text: str, file: str, delimiter: str) -> Frame:
+def read_delimited(data: bytes, file: str, delimiter: str) -> Frame:
     """A table whose first line names the columns; short rows are filled up, and blank lines skipped.
 
     Where the first row has more cells than the header, its first cells are labels, not data; so for all rows.
-    Raises DataError for a longer row, for an open quote and for a file without a line.
+    Raises DataError for a longer row, for an open quote and for a file without a line, UnicodeDecodeError for what is
+    not UTF-8.
     """
-    text = text.removeprefix(_BYTE_ORDER_MARK)
-    records = _records(text, file, delimiter)
+    source = _Source(
+        text=data.decode().removeprefix(_BYTE_ORDER_MARK), file=file, delimiter=delimiter, seams=_seams(data, delimiter)
+    )
+    records = _records(source)
     if not records:
         raise refusal("The file is empty.", file, "Give a file with named columns and rows.")
     header, *rows = records
     width = max(len(header), len(rows[0]) if rows else 0)
     if max(map(len, rows), default=0) > width:
-        raise _too_wide(text, file, delimiter, width)
+        raise _too_wide(source, width)
     cells: list[Sequence[str]] = list(zip_longest(*rows, fillvalue=""))
     cells += [[""] * len(rows)] * (width - len(cells))
     named = width - len(header)
@@ -40,25 +46,46 @@ def read_delimited(text: str, file: str, delimiter: str) -> Frame:
     )
 
 
-def _too_wide(text: str, file: str, delimiter: str, width: int) -> Exception:
-    records = _exact_records(text, file, delimiter)
-    offset, cells = next((offset, cells) for offset, cells in list(records)[1:] if len(cells) > width)
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    text: str
+    file: str
+    delimiter: str
+    seams: Sequence[int]
+    """Where pandas began to read another chunk amid the blanks at the beginning of a line: it forgets those before."""
+
+    def place(self, offset: int) -> str:
+        return f"{self.file}:{len(_BREAK.findall(self.text[:offset])) + 1}"
+
+
+def _seams(data: bytes, delimiter: str) -> list[int]:
+    blanks = b" \t".replace(delimiter.encode(), b"")
+    beginnings = (b"\n", b"\r", b"\r" + delimiter.encode())
+    seams: list[int] = []
+    for start in range(_CHUNK_BYTES, len(data), _CHUNK_BYTES):
+        before = data[max(0, start - _CHUNK_BYTES) : start]
+        rest = before.rstrip(blanks)
+        if len(rest) < len(before) and (not rest or rest.endswith(beginnings)):
+            seams.append(len(data[:start].decode().removeprefix(_BYTE_ORDER_MARK)))
+    return seams
+
+
+def _too_wide(source: _Source, width: int) -> Exception:
+    records = list(_exact_records(source))[1:]
+    offset, cells = next((offset, cells) for offset, cells in records if len(cells) > width)
     what = f"This row has {len(cells)} cells where {width} are expected."
-    return refusal(what, f"{file}:{_line(text, offset)}", "Put text that holds the separator in double quotes.")
+    return refusal(what, source.place(offset), "Put text that holds the separator in double quotes.")
 
 
-def _line(text: str, offset: int) -> int:
-    return len(re.findall(r"\r\n|\r|\n", text[:offset])) + 1
-
-
-def _records(text: str, file: str, delimiter: str) -> list[list[str]]:
-    if not _has_odd_lines(text):
+def _records(source: _Source) -> list[list[str]]:
+    if not source.seams and not _has_odd_lines(source.text):
         try:
-            reader = csv.reader(io.StringIO(text, newline="\n"), delimiter=delimiter, strict=True)
+            lines = io.StringIO(source.text, newline="\n")
+            reader = csv.reader(lines, delimiter=source.delimiter, strict=True)
             return [record for record in reader if record]
         except csv.Error:
             pass  # Quotes that only a lenient reader takes, or a very long cell: the exact way decides.
-    return [cells for _, cells in _exact_records(text, file, delimiter)]
+    return [cells for _, cells in _exact_records(source)]
 
 
 def _has_odd_lines(text: str) -> bool:
@@ -69,38 +96,42 @@ def _has_odd_lines(text: str) -> bool:
     return may_be_blank and bool(_LINE_OF_BLANKS.search(text))
 
 
-def _exact_records(text: str, file: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _exact_records(source: _Source) -> Iterator[tuple[int, list[str]]]:
     """Each record with the offset at which it begins; slower than the csv module, and exact for every input."""
+    text, delimiter = source.text, source.delimiter
     blanks = re.compile("[ \t]*" if delimiter == "," else " *")
     plain = re.compile(rf"[^{delimiter}\r\n]*")
-    position = 0
+    line = position = 0
     while position < len(text):
         after_blanks = _end(blanks, text, position)
         if after_blanks == len(text):
             return
         if text[after_blanks] in "\r\n":
-            position = _after_blank_line(text, after_blanks, delimiter)
+            line = position = _after_break(text, after_blanks)
+            # A lone carriage return after a blank line takes a separator with it, if no blank follows: so does pandas.
+            if text[line - 1] == "\r" and text.startswith(delimiter, line):
+                position += 1
             continue
-        start, cells = position, list[str]()
+        if after_blanks > position:
+            position = max((seam for seam in source.seams if line < seam <= after_blanks), default=line)
+        cells: list[str] = []
         while True:
-            cell, position = _cell(text, position, plain, file)
+            cell, position = _cell(source, position, plain)
             cells.append(cell)
             if text[position : position + 1] != delimiter:
                 break
             position += 1
-        yield start, cells
-        position += 2 if text.startswith("\r\n", position) else 1
+        yield line, cells
+        line = position = _after_break(text, position)
 
 
-def _after_blank_line(text: str, position: int, delimiter: str) -> int:
-    # A lone carriage return after a blank line takes a separator with it: pandas does so.
-    if text[position] == "\r" and text[position + 1 : position + 2] in ("\n", delimiter):
-        return position + 2
-    return position + 1
+def _after_break(text: str, position: int) -> int:
+    return position + (2 if text.startswith("\r\n", position) else 1)
 
 
-def _cell(text: str, position: int, plain: re.Pattern[str], file: str) -> tuple[str, int]:
+def _cell(source: _Source, position: int, plain: re.Pattern[str]) -> tuple[str, int]:
     """The cell that begins here, and where it ends; what follows a closing quote belongs to it."""
+    text = source.text
     quoted: list[str] = []
     if text.startswith('"', position):
         start = position
@@ -108,7 +139,7 @@ def _cell(text: str, position: int, plain: re.Pattern[str], file: str) -> tuple[
             closing = text.find('"', position + 1)
             if closing < 0:
                 fix = 'Close every double quote that opens, and write a quote inside quotes twice: "say ""hello""".'
-                raise refusal("A double quote opens here and is never closed.", f"{file}:{_line(text, start)}", fix)
+                raise refusal("A double quote opens here and is never closed.", source.place(start), fix)
             quoted.append(text[position + 1 : closing])
             position = closing + 1
             if not text.startswith('"', position):

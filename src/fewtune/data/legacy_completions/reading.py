@@ -32,7 +32,7 @@ def read_frame(path: Path, file: str) -> Frame:
         if name.endswith(("json", "jsonl")):
             return read_json_frame(path.read_bytes().decode(), file)
         if name[-4:] in _SEPARATORS:
-            return read_delimited(path.read_bytes().decode(), file, _SEPARATORS[name[-4:]])
+            return read_delimited(path.read_bytes(), file, _SEPARATORS[name[-4:]])
     except UnicodeDecodeError as error:
         what = f"The file is not UTF-8: byte {error.object[error.start]:#04x} at offset {error.start:,}."
         raise refusal(what, file, "Save it again as UTF-8.") from error
