@@ -57,12 +57,16 @@ def by_resampling(
     generator = np.random.default_rng(seed)
     sums, counts = np.zeros(rows), np.zeros(rows)
     for _ in range(resamples):
-        drawn: Counts = generator.integers(rows, size=rows, dtype=np.int64)
+        drawn = _resample(generator, rows)
         left_out = np.flatnonzero(np.bincount(drawn, minlength=rows) == 0)
         sums[left_out] += table[_cheapest(table[:, drawn]), left_out]
         counts[left_out] += 1
     seen = np.flatnonzero(counts)
     return _estimate(sums[seen] / counts[seen], seen, table[_cheapest(table)])
+
+
+def _resample(generator: np.random.Generator, rows: int) -> Counts:
+    return generator.integers(rows, size=rows, dtype=np.int64)
 
 
 def _cheapest(table: Floats) -> int:

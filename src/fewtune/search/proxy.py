@@ -19,11 +19,11 @@ def translate(plan: Plan, *, base: str, from_width: int, to_width: int | None = 
     """The plan for another base: its rate keeps its distance to the prior, all else stays.
 
     With `to_width` None the base is behind a service that takes a multiplier of its own rate, and the plan's distance
-    to the cheap base's prior is that multiplier. It is to one significant digit: more would claim what is not known.
+    to the cheap base's prior is that multiplier. It has two significant digits: more would claim what is not known.
     """
     distance = plan.learning_rate / learning_rate_prior(from_width)
     rate = distance if to_width is None else distance * learning_rate_prior(to_width)
-    told = float(f"{rate:.0e}")
+    told = float(f"{rate:.1e}")
     kind = "multiplier" if to_width is None else "rate"
     risk = (
         f"The plan was found on {plan.base}. Its {kind} for {base}, {told:g}, is carried over by a formula, which is "

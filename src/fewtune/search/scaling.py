@@ -80,7 +80,8 @@ def outlook(
     means = np.asarray([float(np.mean(one.losses)) for one in ordered])
     generator = np.random.default_rng(seed)
     samples = np.stack([_resampled(ordered, generator) for _ in range(resamples)])
-    spread = samples.std(axis=0, ddof=1)
+    # What all sizes have in common, such as how hard the drawn rows are, says nothing about the curve's form.
+    spread = (samples - samples.mean(axis=1, keepdims=True)).std(axis=0, ddof=1)
     gains, weights = _gains(counts, means[None, :], factor, spread)
     gain = float((gains * weights).sum())
     if len(ordered) < len(SHARES) or len(ordered[0].losses[0]) < FEWEST_ROWS:

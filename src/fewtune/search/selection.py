@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from fewtune.errors import TrainingError
 from fewtune.statistics import grouped_error
@@ -22,8 +22,6 @@ class Selection:
     """The one to use: the cheapest among the best and those tied with it."""
     tied: tuple[str, ...]
     """Those within one standard error of the best, without the chosen one, by rising score."""
-    errors: Mapping[str, float | None] = field(default_factory=dict[str, float | None])
-    """The standard error of each one's paired difference to the best; None where it cannot be told."""
 
 
 def select(
@@ -57,24 +55,18 @@ def select(
 
     ranked = sorted(known, key=lambda name: (means[name], price(name), name))
     best = ranked[0]
-    errors = {name: _error(losses[name], losses[best], groups) for name in ranked[1:]}
     near = [
         best,
-        *(name for name in ranked[1:] if _is_tied(means[name] - means[best], errors[name], losses, name, best)),
+        *(name for name in ranked[1:] if _is_tied(means[name] - means[best], losses[name], losses[best], groups)),
     ]
     chosen = min(near, key=lambda name: (price(name), means[name], name))
-    return Selection(best=best, chosen=chosen, tied=tuple(name for name in near if name != chosen), errors=errors)
+    return Selection(best=best, chosen=chosen, tied=tuple(name for name in near if name != chosen))
 
 
-def _is_tied(above: float, error: float | None, losses: Mapping[str, Rows], name: str, best: str) -> bool:
+def _is_tied(above: float, rows: Rows, best: Rows, groups: Sequence[int] | None) -> bool:
     if above == 0:
         return True
-    if losses[name] is None or losses[best] is None:
-        return False
-    return error is None or above <= error
-
-
-def _error(rows: Rows, best: Rows, groups: Sequence[int] | None) -> float | None:
     if rows is None or best is None:
-        return None
-    return grouped_error([a - b for a, b in zip(rows, best, strict=True)], groups)
+        return False
+    error = grouped_error([a - b for a, b in zip(rows, best, strict=True)], groups)
+    return error is None or above <= error

@@ -34,7 +34,8 @@ class TpeSearcher:
             raise UsageError("TPE needs optuna, which is not installed.", fix=fix) from None
         self._optuna.logging.set_verbosity(self._optuna.logging.ERROR)
         self._space, self._seed = space, seed
-        self._study = self._optuna.create_study()
+        self._storage = self._optuna.storages.InMemoryStorage()
+        self._study = self._optuna.create_study(storage=self._storage)
         self._cube = {name: self._optuna.distributions.FloatDistribution(0.0, 1.0) for name in space.axes}
         self._known: set[Plan] = set()
         self._scored: set[Plan] = set()
@@ -76,7 +77,9 @@ class TpeSearcher:
         sampler = self._optuna.samplers.TPESampler(
             seed=seed, n_startup_trials=0, multivariate=True, constant_liar=False
         )
-        # Not `study.ask`: it would write down a trial that a search which goes on does not have.
+        # Not `study.ask`: it would write down a trial that a search which goes on does not have. Loaded anew, since a
+        # study remembers the trials that it read first.
+        study = self._optuna.load_study(study_name=self._study.study_name, storage=self._storage)
         nobody = self._optuna.trial.create_trial(state=self._optuna.trial.TrialState.RUNNING)
-        values = sampler.sample_relative(self._study, nobody, self._cube)
+        values = sampler.sample_relative(study, nobody, self._cube)
         return self._space.candidate([min(float(values[name]), 1 - 1e-12) for name in self._space.axes])
