@@ -16,7 +16,7 @@ import numpy as np
 
 from bench.simulated import EPOCHS, FOLDS, Floats, Problem, problems
 from fewtune.search.folds import Finalist, default_folds, finalists, repeats
-from fewtune.search.halving import Halving, decide, rungs_of
+from fewtune.search.halving import Halving, counted, decide, rungs_of
 from fewtune.search.nested import by_folds
 from fewtune.search.reading import Reading
 from fewtune.search.selection import select
@@ -35,7 +35,7 @@ class Choice:
 def halved(problem: Problem, measured: Floats, halving: Halving) -> Choice:
     """The default search, told what one split shows, and more for its finalists."""
     readings, spent = climb(measured[:, :, ::FOLDS], halving)
-    chosen = finalists(readings, EPOCHS)
+    chosen = finalists(counted(halving, readings), EPOCHS)
     folds = default_folds(problem.valid_rows)
     spent += sum(one.epochs for one in repeats(chosen, folds=folds, seeds=(0,)))
     return judged(measured, chosen, folds, spent)

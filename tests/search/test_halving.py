@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fewtune.errors import UsageError
 from fewtune.search.budget import Budget, Cost, halving_epochs
-from fewtune.search.halving import Decision, Halving, Rung, decide, forecast, rungs_of, without_pausing
+from fewtune.search.halving import Decision, Halving, Rung, counted, decide, forecast, rungs_of, without_pausing
 from fewtune.search.reading import Reading
 
 HALVING = Halving(rungs=rungs_of((1, 2, 4, 8)))
@@ -65,6 +65,21 @@ def test_every_candidate_has_one_fate_and_the_cost_stays_below_what_was_announce
     assert len(told) <= halving_epochs(HALVING, candidates)
     last = [fate for fate in fates if fate.reason == "finished"]
     assert len(last) <= max(2, math.ceil(candidates / 8) + 2)
+
+
+@given(st.integers(2, 12), st.integers(0, 1000), st.integers(1, 3))
+@settings(max_examples=30)
+def test_a_training_that_stops_late_decides_nothing(candidates: int, seed: int, late: int) -> None:
+    told: list[Reading] = []
+    through = run(HALVING, candidates, seed, told)
+    beyond = [
+        read(fate.candidate, fate.epochs + more, -9.0)
+        for fate in through.fates
+        if fate.reason == "turned"
+        for more in range(1, late + 1)
+    ]
+    assert decide(HALVING, range(candidates), [*told, *beyond]) == through
+    assert set(counted(HALVING, [*told, *beyond])) == set(told)
 
 
 def test_the_better_half_goes_on_and_the_rest_is_dropped() -> None:

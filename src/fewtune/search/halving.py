@@ -14,7 +14,7 @@ from typing import Literal
 
 from fewtune.errors import UsageError
 from fewtune.search.reading import Reading, curves, has_failed
-from fewtune.search.stopping import has_turned
+from fewtune.search.stopping import has_turned, until_turned
 
 Reason = Literal["dropped", "turned", "failed", "finished"]
 
@@ -106,7 +106,7 @@ def decide(halving: Halving, candidates: Iterable[int], readings: Sequence[Readi
     alive, fates = tuple(sorted(set(candidates))), list[Fate]()
     by_share = {rung.share: curves(readings, rung.share) for rung in halving.rungs}
     for number, rung in enumerate(halving.rungs):
-        known = {one: _up_to(by_share[rung.share].get(one, ()), rung) for one in alive}
+        known = {one: _up_to(by_share[rung.share].get(one, ()), rung, halving.patience) for one in alive}
         missing = tuple(one for one in alive if not _has_come(known[one], rung, halving.patience))
         if missing:
             return Decision(advance=dict.fromkeys(missing, rung), fates=tuple(fates))
@@ -116,8 +116,14 @@ def decide(halving: Halving, candidates: Iterable[int], readings: Sequence[Readi
     return Decision(fates=tuple(fates))
 
 
-def _up_to(readings: Sequence[Reading], rung: Rung) -> tuple[Reading, ...]:
-    return tuple(one for one in readings if one.epochs <= rung.epochs)
+def counted(halving: Halving, readings: Sequence[Reading]) -> tuple[Reading, ...]:
+    """The readings that a winner may be chosen by: on all rows, and of each curve what lies up to its turn."""
+    found = curves(readings, halving.rungs[-1].share)
+    return tuple(one for curve in found.values() for one in _up_to(curve, halving.rungs[-1], halving.patience))
+
+
+def _up_to(readings: Sequence[Reading], rung: Rung, patience: int) -> Sequence[Reading]:
+    return until_turned(tuple(one for one in readings if one.epochs <= rung.epochs), patience)
 
 
 def _has_come(readings: Sequence[Reading], rung: Rung, patience: int) -> bool:

@@ -22,6 +22,15 @@ def has_turned(readings: Sequence[Reading], patience: int) -> bool:
     return all(not one.score < best for one in readings[-patience:])
 
 
+def until_turned(readings: Sequence[Reading], patience: int) -> Sequence[Reading]:
+    """The curve up to the first reading at which it had turned: what was trained beyond that does not count.
+
+    So a decision does not depend on how soon a training that is to stop does stop.
+    """
+    ends = range(patience + 1, len(readings))
+    return next((readings[:end] for end in ends if has_turned(readings[:end], patience)), readings)
+
+
 def is_below_median(candidate: int, curves: Mapping[int, Sequence[Reading]]) -> bool:
     """The median rule, for searches without rungs: stop what is worse than half of the others were by then.
 
