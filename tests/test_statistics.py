@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from fewtune.statistics import (
     Interval,
+    grouped_error,
     mean_interval,
     paired_difference,
     paired_share_interval,
@@ -173,6 +174,25 @@ def test_the_paired_interval_of_shares_covers_at_thirty_rows(won: float, lost: f
         assert interval is not None
         covered += interval.low <= won - lost <= interval.high
     assert covered / 2000 >= 0.93
+
+
+def test_values_that_share_something_in_groups_are_less_certain_than_as_many_that_do_not() -> None:
+    generator = np.random.default_rng(9)
+    found, alone = [], []
+    for _ in range(400):
+        values = (generator.normal(0, 0.5, size=5)[:, None] + generator.normal(size=(5, 10))).ravel().tolist()
+        error = grouped_error(values, [place // 10 for place in range(50)])
+        assert error is not None
+        found.append(error**2)
+        alone.append(standard_error(values) ** 2)  # type: ignore[operator]
+    truth = 0.5**2 / 5 + 1 / 50
+    assert np.mean(alone) < 0.6 * truth
+    assert 0.9 * truth < np.mean(found) < 1.3 * truth
+
+
+def test_without_groups_or_with_one_the_error_is_the_plain_one() -> None:
+    assert grouped_error(SKEWED) == grouped_error(SKEWED, [0] * 10) == standard_error(SKEWED)
+    assert grouped_error([1.0], [0]) is None
 
 
 def test_an_interval_excludes_only_what_lies_outside() -> None:

@@ -47,6 +47,23 @@ def standard_error(values: Sequence[float]) -> float | None:
     return float(np.std(values, ddof=1)) / math.sqrt(len(values))
 
 
+def grouped_error(values: Sequence[float], groups: Sequence[int] | None = None) -> float | None:
+    """Standard error of the mean of values that came in groups, such as the folds whose rows share one training.
+
+    What a group's values have in common does not average out within it. So it is the larger of two estimates, from
+    the values and from the groups' means; the second one alone is too coarse with few groups. None for fewer than
+    two values.
+    """
+    alone = standard_error(values)
+    if alone is None or groups is None:
+        return alone
+    members: dict[int, list[float]] = {}
+    for value, group in zip(values, groups, strict=True):
+        members.setdefault(group, []).append(value)
+    between = standard_error([sum(found) / len(found) for found in members.values()])
+    return max(alone, between or 0.0)
+
+
 def mean_interval(
     values: Sequence[float], *, level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Interval | None:

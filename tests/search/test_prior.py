@@ -13,8 +13,8 @@ def test_the_prior_gives_the_published_values() -> None:
     assert learning_rate_prior(256) == pytest.approx(2.5e-3, rel=1e-2)
 
 
-def test_the_rates_around_the_prior_of_the_small_base_hold_the_best_one_known() -> None:
-    assert around(learning_rate_prior(256)) == (8e-4, 2e-3, 5e-3)
+def test_the_rates_around_the_prior_of_the_built_in_base_hold_the_best_ones_known() -> None:
+    assert around(learning_rate_prior(384)) == (5e-4, 9e-4, 2e-3)
 
 
 @given(st.integers(1, 20_000))

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fewtune.errors import TrainingError
-from fewtune.statistics import paired_difference
+from fewtune.statistics import grouped_error
+
+Rows = Sequence[float] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,37 +17,56 @@ class Selection:
     """What a sweep has decided, by the candidates' names."""
 
     best: str
-    """Lowest mean validation loss."""
+    """Lowest mean score."""
     chosen: str
-    """The one to use: today always the best."""
+    """The one to use: the cheapest among the best and those tied with it."""
     tied: tuple[str, ...]
-    """Those not shown to be worse than the best, without it, by rising loss."""
+    """Those within one standard error of the best, without the chosen one, by rising score."""
 
 
 def select(
-    losses: Mapping[str, Sequence[float] | None], means: Mapping[str, float], cost: Mapping[str, float]
+    losses: Mapping[str, Rows],
+    means: Mapping[str, float],
+    cost: Mapping[str, float],
+    *,
+    ranks: Mapping[str, int] | None = None,
+    groups: Sequence[int] | None = None,
 ) -> Selection:
-    """Choose by validation loss.
+    """Choose by the one-standard-error rule.
 
-    `losses` are the losses of the validation rows in one order for all candidates, None where a provider does
-    not tell them; `means` their validation losses, `cost` whatever makes one dearer than another (only exactly
-    equal losses are told apart by it). A candidate whose mean is not finite takes no part. One is tied unless
-    the 95 % interval of its paired difference to the best lies above 0; where rows are too few for an interval
-    it is tied, and where there are no row losses nothing is claimed. The intervals are not corrected for the
-    number of candidates, and the best one's own loss is optimistic because it was chosen by it.
+    `losses` are the scores of the validation rows in one order for all candidates, lower is better, None where a
+    provider does not tell them; `means` their means, `cost` the tokens that training the plan takes, and `ranks`
+    its adapter's rank. `groups` names, for each row, the fold that it was judged in. A candidate whose mean is
+    not finite takes no part. One is tied if its mean lies no more than one standard error of the paired
+    difference above the best one's; one row has no error, so all are tied there, and where there are no row
+    scores nothing is claimed but between equal means. Among the tied the lowest cost wins, then the smallest
+    rank, then the lowest mean: Breiman et al., Classification and Regression Trees (1984), section 3.4.3, with
+    the error of the difference in place of that of the mean.
 
     Raises TrainingError where no candidate has a finite loss.
     """
-    ranked = sorted((name for name in means if math.isfinite(means[name])), key=lambda name: (means[name], cost[name]))
-    if not ranked:
+    ranks = ranks or {}
+    known = [name for name in means if math.isfinite(means[name])]
+    if not known:
         raise TrainingError("No training reached a finite validation loss.", fix="Try learning rates ten times lower.")
+
+    def price(name: str) -> tuple[float, int]:
+        return cost[name], ranks.get(name, 0)
+
+    ranked = sorted(known, key=lambda name: (means[name], price(name), name))
     best = ranked[0]
-    tied = tuple(name for name in ranked[1:] if _is_tied(losses[name], losses[best]))
-    return Selection(best=best, chosen=best, tied=tied)
+    near = [
+        best,
+        *(name for name in ranked[1:] if _is_tied(means[name] - means[best], losses[name], losses[best], groups)),
+    ]
+    chosen = min(near, key=lambda name: (price(name), means[name], name))
+    return Selection(best=best, chosen=chosen, tied=tuple(name for name in near if name != chosen))
 
 
-def _is_tied(rows: Sequence[float] | None, best: Sequence[float] | None) -> bool:
+def _is_tied(above: float, rows: Rows, best: Rows, groups: Sequence[int] | None) -> bool:
+    if above == 0:
+        return True
     if rows is None or best is None:
         return False
-    interval = paired_difference(rows, best).interval
-    return interval is None or interval.low <= 0
+    error = grouped_error([a - b for a, b in zip(rows, best, strict=True)], groups)
+    return error is None or above <= error

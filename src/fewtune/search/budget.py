@@ -1,0 +1,134 @@
+"""What a sweep may take, checked before each start and never exceeded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+from fewtune.errors import BudgetError, UsageError
+from fewtune.search.folds import FINALISTS
+from fewtune.search.halving import Halving
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What something takes; of an estimate always the upper end."""
+
+    tokens: float = 0.0
+    minutes: float = 0.0
+    usd: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(tokens=self.tokens + other.tokens, minutes=self.minutes + other.minutes, usd=self.usd + other.usd)
+
+    def times(self, count: float) -> Cost:
+        return Cost(tokens=self.tokens * count, minutes=self.minutes * count, usd=self.usd * count)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """The most that may be taken; None sets no limit."""
+
+    tokens: float | None = None
+    minutes: float | None = None
+    usd: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, limit in self.limits().items():
+            if not limit > 0:
+                raise UsageError(f"--budget-{name} is {limit:g}, which buys nothing.", fix="Give more than 0.")
+
+    def limits(self) -> Mapping[str, float]:
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def exceeded_by(self, cost: Cost) -> str | None:
+        """The first limit that the cost is above: `tokens`, `minutes` or `usd`."""
+        return next((name for name, limit in self.limits().items() if getattr(cost, name) > limit), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """Something that wants to be trained, with its estimate."""
+
+    candidate: int
+    epochs: int
+    cost: Cost
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """Something that the budget did not buy."""
+
+    start: Start
+    limit: str
+    """Which limit it would have passed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Admission:
+    admitted: tuple[Start, ...]
+    cut: tuple[Cut, ...]
+
+
+def admit(budget: Budget, spent: Cost, wanted: Sequence[Start]) -> Admission:
+    """Who may start, in the order given: the first whose estimate fits beside what is spent and those before it.
+
+    Whoever does not fit is cut, and a later one that does still starts. `spent` holds what was really used, with
+    the estimates of all that is under way.
+    """
+    admitted: list[Start] = []
+    cut: list[Cut] = []
+    for start in wanted:
+        limit = budget.exceeded_by(spent + start.cost)
+        if limit:
+            cut.append(Cut(start=start, limit=limit))
+        else:
+            admitted.append(start)
+            spent += start.cost
+    return Admission(admitted=tuple(admitted), cut=tuple(cut))
+
+
+def halving_epochs(halving: Halving, candidates: int, folds: int = 1, seeds: int = 1) -> float:
+    """The most epochs of all rows that a whole search can take: rungs, and the finalists on other folds and seeds."""
+    total, before = 0.0, None
+    for rung in halving.rungs:
+        goes_on = before is not None and before.share == rung.share
+        done = before.epochs if before and goes_on else 0
+        total += candidates * (rung.epochs - done) * rung.share
+        candidates, before = halving.kept(candidates), rung
+    finalists = min(FINALISTS, candidates)
+    return total + finalists * halving.rungs[-1].epochs * (folds * seeds - 1)
+
+
+def grid_epochs(epochs: Sequence[int], trunks: int) -> int:
+    """Epochs that the whole grid takes when each plan is trained by itself: what a sweep's saving is measured by."""
+    return trunks * sum(epochs)
+
+
+def affordable(
+    budget: Budget, halving: Halving, candidates: int, epoch: Cost, *, folds: int = 1, seeds: int = 1
+) -> int:
+    """How many candidates the budget takes through the whole search, so that none is begun for nothing.
+
+    `epoch` is the estimate of one epoch of all rows with its validation. Raises BudgetError where the budget does
+    not buy a single training to the last rung, naming the least that would.
+    """
+    for count in range(candidates, 0, -1):
+        repeated = (folds, seeds) if count > 1 else (1, 1)
+        if budget.exceeded_by(epoch.times(halving_epochs(halving, count, *repeated))) is None:
+            return count
+    least = epoch.times(halving_epochs(halving, 1))
+    limit = budget.exceeded_by(least) or ""
+    needed = getattr(least, limit)
+    raise BudgetError(
+        f"--budget-{limit} {budget.limits()[limit]:g} does not buy one training, which takes up to {_up(needed)}.",
+        fix=f"Allow it with --budget-{limit} {_up(needed)}, or try fewer epochs or rows.",
+    )
+
+
+def _up(value: float) -> str:
+    """Three digits, never less than the value, so that what is proposed suffices."""
+    step = 10.0 ** (math.floor(math.log10(value)) - 2)
+    return f"{math.ceil(value / step) * step:g}"
