@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 from xml.etree import ElementTree
@@ -25,12 +27,23 @@ SERIES = (
 """Told apart by people with any of the common colour blindnesses, and never the only sign of anything."""
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 
+_TOO_FINE = re.compile(r"(\.\d)\d+")
+"""Digits of a coordinate past a tenth of a pixel."""
 _SVG = "http://www.w3.org/2000/svg"
 ElementTree.register_namespace("", _SVG)
 
 
 def data(rows: list[dict[str, Any]]) -> alt.InlineData:
     return alt.InlineData(values=rows)
+
+
+class Datasets(dict[str, list[dict[str, Any]]]):
+    """The rows of a chart, kept out of it: altair copies a chart at every turn, which thousands of rows would slow."""
+
+    def add(self, rows: list[dict[str, Any]]) -> alt.NamedData:
+        name = f"rows{len(self)}"
+        self[name] = rows
+        return alt.NamedData(name=name)
 
 
 def styled(chart: Any) -> Any:
@@ -49,16 +62,21 @@ def styled(chart: Any) -> Any:
     )
 
 
-def to_svg(chart: Any, label: str) -> str:
+def to_svg(chart: Any, label: str, datasets: Mapping[str, list[dict[str, Any]]] | None = None) -> str:
     """The chart as one `<svg>` that fills its container's width; `label` is its text for those who cannot see it.
 
     Nothing is fetched. Colours are CSS variables, with a light page's colours where they are not set.
     """
-    drawn = vl_convert.vegalite_to_svg(styled(chart).to_dict(validate=False), allowed_base_urls=[])
+    spec = styled(chart).to_dict(validate=False)
+    spec["datasets"] = spec.get("datasets", {}) | dict(datasets or {})
+    drawn = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
     root = ElementTree.fromstring(drawn)
     for element in root.iter():
         for name in [name for name in element.attrib if name.startswith(("aria-", "pointer-")) or name == "role"]:
             del element.attrib[name]
+        for name in ("transform", "d"):
+            if name in element.attrib:
+                element.attrib[name] = _TOO_FINE.sub(r"\1", element.attrib[name])
     root.attrib.pop("height")
     root.attrib |= {"width": "100%", "role": "img", "aria-label": printable(label)}
     return ElementTree.tostring(root, encoding="unicode")
