@@ -72,16 +72,17 @@ def _spoken_metric(summary: Summary, metric: Metric) -> str:
 
 
 def shares(found: Importance | None, width: int) -> str | None:
-    """A bar for what each hyperparameter explains by itself, and one for what none does."""
+    """A bar for what each hyperparameter explains by itself, and one for what none does, if anything is left."""
     if found is None:
         return None
-    named = [(words.one_line(share.parameter.label, 24), share.value, SERIES[0]) for share in found.shares]
+    named = [(words.one_line(share.parameter.label, 20), share.value, SERIES[0]) for share in found.shares]
+    rest = [("anything else", found.rest, DIM)] if found.rest else []
     rows = [
         {"name": name, "share": value, "shown": f"{100 * value:.0f} %", "colour": colour}
-        for name, value, colour in [*named, ("anything else", found.rest, DIM)]
+        for name, value, colour in [*named, *rest]
     ]
-    order = [row["name"] for row in rows]
-    axis = alt.Axis(labelFontSize=13, labelColor=INK, ticks=False, grid=False, labelLimit=170)
+    order = [name for name, _, _ in (*named, *rest)]
+    axis = alt.Axis(labelFontSize=13, labelColor=INK, ticks=False, grid=False, minExtent=145, labelLimit=145)
     y = alt.Y("name:N", sort=order, title=None, axis=axis, scale=alt.Scale(domain=order, paddingInner=0.45))
     x = alt.X("share:Q", axis=None, scale=alt.Scale(domain=[0, 1]))
     base = alt.Chart(data(rows)).encode(x=x, y=y)

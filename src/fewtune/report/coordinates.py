@@ -1,4 +1,7 @@
-"""A sweep's trials in parallel coordinates: an upright axis for each hyperparameter, the last for the loss."""
+"""A sweep's trials in parallel coordinates: an axis for each hyperparameter, the last for the loss.
+
+The axes stand upright side by side in a wide chart, and lie below one another in a narrow one.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,17 @@ import altair as alt
 from fewtune.report import words
 from fewtune.report.drawing import DIM, INK, PAPER, RULE, SERIES, Datasets, to_svg
 from fewtune.report.parameter import Parameter
-from fewtune.report.scatters import Row, panels
+from fewtune.report.scatters import Row, layered, panels
 from fewtune.report.trials import Trials
 
 MOST_LINES = 80
 _BEST = 20
 _HEIGHT = 230
-_LAYERS = ("", "tied", "chosen")
-"""The later is drawn over the earlier."""
+_ROW_HEIGHT = 62
+_GROUND: dict[str, Any] = {"color": PAPER, "stroke": PAPER, "strokeWidth": 4, "strokeJoin": "round"}
+"""Beneath a text, so that no line crosses it."""
+_VALUE: dict[str, Any] = {"color": DIM}
+_NAME: dict[str, Any] = {"color": INK}
 
 
 def coordinates(trials: Trials, width: int) -> str | None:
@@ -25,13 +31,19 @@ def coordinates(trials: Trials, width: int) -> str | None:
     shown = panels(trials)
     if len(shown) < 2:
         return None
+    upright = width > 500
     rows = Datasets()
     lines = [row for place in drawn_lines(trials) for row in _line(trials, shown, place)]
-    layers = [_axes(len(shown) + 1, rows), *_strokes(lines, rows), *_texts(trials, shown, width, rows)]
-    x = alt.X("axis:Q", axis=None, scale=alt.Scale(domain=[0, len(shown)], nice=False))
-    y = alt.Y("height:Q", axis=None, scale=alt.Scale(domain=[-0.04, 1.04], nice=False))
-    chart = alt.layer(*layers).encode(x=x, y=y)
-    return to_svg(chart.properties(width=width - 150, height=_HEIGHT), _spoken(trials, shown), rows)
+    layers = [_axes(len(shown) + 1, upright, rows), *_strokes(lines, rows), *_texts(trials, shown, upright, rows)]
+    between, along = alt.Scale(domain=[0, len(shown)], nice=False), alt.Scale(domain=[-0.04, 1.04], nice=False)
+    if upright:
+        x, y = alt.X("axis:Q", axis=None, scale=between), alt.Y("height:Q", axis=None, scale=along)
+        chart = layered(layers, x, y, width - 150, _HEIGHT)
+    else:
+        between.reverse = True
+        x, y = alt.X("height:Q", axis=None, scale=along), alt.Y("axis:Q", axis=None, scale=between)
+        chart = layered(layers, x, y, width - 50, _ROW_HEIGHT * len(shown))
+    return to_svg(chart, _spoken(trials, shown), rows)
 
 
 def drawn_lines(trials: Trials) -> list[int]:
@@ -56,50 +68,49 @@ def _height(trials: Trials, loss: float) -> float:
     return (trials.shown(loss) - trials.low) / (trials.high - trials.low)
 
 
-def _axes(number: int, rows: Datasets) -> Any:
-    axes = [{"axis": axis, "height": 0.0, "top": 1.0} for axis in range(number)]
-    return alt.Chart(rows.add(axes)).mark_rule(color=RULE, strokeWidth=1.5).encode(y2=alt.Y2("top:Q"))
+def _axes(number: int, upright: bool, rows: Datasets) -> Any:
+    axes = [{"axis": axis, "height": 0.0, "end": 1.0} for axis in range(number)]
+    rule = alt.Chart(rows.add(axes)).mark_rule(color=RULE, strokeWidth=1.5)
+    return rule.encode(y2=alt.Y2("end:Q")) if upright else rule.encode(x2=alt.X2("end:Q"))
 
 
 def _strokes(lines: Sequence[Row], rows: Datasets) -> Iterable[Any]:
-    few = len(lines) <= 20 * len({line["axis"] for line in lines})
+    few = len({line["trial"] for line in lines}) <= _BEST
+    # The later is drawn over the earlier.
     styles = {"": (DIM, 1.0, 0.45 if few else 0.25), "tied": (SERIES[0], 1.4, 0.9), "chosen": (INK, 3.0, 1.0)}
-    for mark in _LAYERS:
+    for mark in styles:
         colour, strength, opacity = styles[mark]
         if found := [line for line in lines if line["mark"] == mark]:
             stroke = alt.Chart(rows.add(found)).mark_line(color=colour, strokeWidth=strength, opacity=opacity)
-            yield stroke.encode(detail=alt.Detail("trial:N"))
+            yield stroke.encode(detail=alt.Detail("trial:N"), order=alt.Order("axis:Q"))
 
 
-def _texts(trials: Trials, shown: Sequence[Parameter], width: int, rows: Datasets) -> Iterable[Any]:
-    """The values beside each axis, on a ground of the page's colour so that the lines do not cross them."""
-    most = 14 if width > 500 else 8
-    labels = [
-        {"axis": axis, "height": one.place(value), "text": words.one_line(_written(value), most)}
+def _texts(trials: Trials, shown: Sequence[Parameter], upright: bool, rows: Datasets) -> Iterable[Any]:
+    """Values and names of the axes."""
+    values = rows.add(_values(trials, shown))
+    aside: dict[str, Any] = {"align": "left", "dx": 6} if upright else {"align": "center", "dy": 12}
+    for style in (_GROUND, _VALUE):
+        yield alt.Chart(values).mark_text(**aside, **style).encode(text=alt.Text("text:N"))
+    names = [*(one.label for one in shown), "validation loss"]
+    start = 1.04 if upright else 0.0
+    named = rows.add([{"axis": axis, "height": start, "text": name} for axis, name in enumerate(names)])
+    above: dict[str, Any] = {"baseline": "bottom", "dy": -8} if upright else {"align": "left", "dy": -11}
+    for style in (_GROUND, _NAME):
+        yield alt.Chart(named).mark_text(**above, **style, fontWeight=600).encode(text=alt.Text("text:N"))
+
+
+def _values(trials: Trials, shown: Sequence[Parameter]) -> list[Row]:
+    found = [
+        {"axis": axis, "height": one.place(value), "text": words.one_line(_written(value), 14)}
         for axis, one in enumerate(shown)
         for value in one.ticks
     ]
     ends = ((trials.low, 0.0), ((trials.low + trials.high) / 2, 0.5), (trials.high, 1.0))
-    labels += [{"axis": len(shown), "height": height, "text": f"{loss:.2f}"} for loss, height in ends]
-    values = rows.add(labels)
-    for style in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4, "strokeJoin": "round"}, {"color": DIM}):
-        text = alt.Chart(values).mark_text(align="left", dx=6, fontSize=12, **style)
-        yield text.encode(text=alt.Text("text:N"))
-    titles = [
-        {"axis": axis, "height": 1.04, "text": _title(name, width)}
-        for axis, name in enumerate([*(one.label for one in shown), "validation loss"])
-    ]
-    title = alt.Chart(rows.add(titles)).mark_text(baseline="bottom", lineBreak="\n", dy=-8, color=INK, fontWeight=600)
-    yield title.encode(text=alt.Text("text:N"))
+    return found + [{"axis": len(shown), "height": height, "text": f"{loss:.2f}"} for loss, height in ends]
 
 
 def _written(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else words.setting(value)
-
-
-def _title(name: str, width: int) -> str:
-    """In a narrow chart, each word on a line of its own."""
-    return name.replace(" ", "\n") if width <= 500 else name
 
 
 def _spoken(trials: Trials, shown: Sequence[Parameter]) -> str:

@@ -46,20 +46,20 @@ class Datasets(dict[str, list[dict[str, Any]]]):
         return alt.NamedData(name=name)
 
 
-def styled(chart: Any) -> Any:
+def _style() -> dict[str, Any]:
     """The one style: no frame, a hairline grid, text in the page's colours."""
     axis = {"domain": False, "tickColor": RULE, "gridColor": RULE, "labelColor": DIM, "titleColor": DIM}
     text = {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "labelPadding": 6}
     title = {"color": INK, "subtitleColor": DIM, "fontSize": 13, "fontWeight": 600, "subtitleFontSize": 12}
-    return chart.configure(
-        background="transparent",
-        font=FONT,
-        padding={"left": 10, "top": 6, "bottom": 4, "right": 34},
-        view={"stroke": None},
-        axis=axis | text | {"titlePadding": 10, "labelFlush": False},
-        title=title | {"anchor": "start", "offset": 8},
-        text={"color": INK, "fontSize": 12},
-    )
+    return {
+        "background": "transparent",
+        "font": FONT,
+        "padding": {"left": 10, "top": 6, "bottom": 4, "right": 34},
+        "view": {"stroke": None},
+        "axis": axis | text | {"titlePadding": 10, "labelFlush": False},
+        "title": title | {"anchor": "start", "offset": 8},
+        "text": {"color": INK, "fontSize": 12},
+    }
 
 
 def to_svg(chart: Any, label: str, datasets: Mapping[str, list[dict[str, Any]]] | None = None) -> str:
@@ -67,7 +67,8 @@ def to_svg(chart: Any, label: str, datasets: Mapping[str, list[dict[str, Any]]] 
 
     Nothing is fetched. Colours are CSS variables, with a light page's colours where they are not set.
     """
-    spec = styled(chart).to_dict(validate=False)
+    spec = chart.to_dict(validate=False)
+    spec["config"] = _style()
     spec["datasets"] = spec.get("datasets", {}) | dict(datasets or {})
     drawn = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
     root = ElementTree.fromstring(drawn)

@@ -61,7 +61,7 @@ class Parameter:
             powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
             rounded = [float(f"{first}e{power}") for power in powers for first in (1, 3)]
         else:
-            step = _round_step((high - low) / 3)
+            step = _round_step((high - low) / 5)
             rounded = [number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
         return [value for value in rounded if low <= value <= high] or [low, high]
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from itertools import groupby
 from typing import Any
 
 import altair as alt
 
 from fewtune.report import words
-from fewtune.report.drawing import DIM, INK, PAPER, SERIES, Datasets, to_svg
+from fewtune.report.drawing import INK, PAPER, SERIES, Datasets, to_svg
 from fewtune.report.importance import importance
 from fewtune.report.parameter import Parameter
 from fewtune.report.trials import Trials
 
 MOST_PANELS = 6
-_MOST_JOINED = 60
-"""Trials up to which neighbours are joined by lines; more lines hide the dots."""
 _CELL = 12
 """Pixels of a dot's neighbourhood: among many trials, one is drawn in each."""
 _HEIGHT = 150
@@ -49,8 +47,8 @@ def _panel(trials: Trials, parameter: Parameter, width: int, rows: Datasets, *, 
     places = trials.drawn(trials.places[parameter.name], width // _CELL, _HEIGHT // _CELL)
     dots = [_dot(trials, place) | {"x": parameter.read(trials.lines[place].plan)} for place in places]
     x, y = _axis(parameter, width), losses_axis(trials, named=first)
-    layers = [*_joined(trials, parameter, dots, rows), *marked(dots, rows)]
-    return alt.layer(*layers).encode(x=x, y=y).properties(width=width, height=_HEIGHT)
+    layers = [*_joined(trials, parameter, dots, rows), *marked(dots, rows, many=trials.many)]
+    return layered(layers, x, y, width, _HEIGHT)
 
 
 def _dot(trials: Trials, place: int) -> Row:
@@ -68,7 +66,7 @@ def _axis(parameter: Parameter, width: int) -> alt.X:
     domain = [low / margin, high * margin] if logarithmic else [low - margin, high + margin]
     scale = alt.Scale(type="log" if logarithmic else "linear", domain=domain, nice=False)
     # Ranges have values such as 0.0013287, of which three digits are enough beside an axis.
-    axis = alt.Axis(values=sorted(parameter.ticks), format=".3~r", grid=False, labelOverlap=True)
+    axis = alt.Axis(values=sorted(parameter.ticks), format=".3~r", grid=False, labelOverlap=True, labelSeparation=10)
     return alt.X("x:Q", title=parameter.label, scale=scale, axis=axis)
 
 
@@ -81,25 +79,31 @@ def losses_axis(trials: Trials, *, named: bool = True) -> alt.Y:
 
 def _joined(trials: Trials, parameter: Parameter, dots: Sequence[Row], rows: Datasets) -> list[Any]:
     """Thin lines between trials that differ in nothing but this parameter."""
-    others = [one for one in trials.parameters if one is not parameter]
-    if len(dots) > _MOST_JOINED or parameter.scale == "named":
+    if trials.many or parameter.scale == "named":
         return []
-    joined = [
-        dot | {"series": " ".join(str(one.read(trials.lines[dot["place"]].plan)) for one in others)} for dot in dots
-    ]
+    joined = [dot | {"series": _others(trials, parameter, dot["place"])} for dot in dots]
     joined.sort(key=lambda dot: (dot["series"], dot["x"]))
-    found = [series for series in (list(group) for _, group in groupby(joined, lambda dot: dot["series"]))]
-    lines = [dot for series in found if len(series) > 1 for dot in series]
+    sizes = Counter(dot["series"] for dot in joined)
+    lines = [dot for dot in joined if sizes[dot["series"]] > 1]
     if not lines:
         return []
     line = alt.Chart(rows.add(lines)).mark_line(color=SERIES[0], strokeWidth=1, opacity=0.4)
     return [line.encode(detail=alt.Detail("series:N"))]
 
 
-def marked(dots: Sequence[Row], rows: Datasets) -> list[Any]:
+def _others(trials: Trials, parameter: Parameter, place: int) -> str:
+    """What a trial has in common with those that differ in this parameter alone."""
+    plan = trials.lines[place].plan
+    return " ".join(words.setting(plan.get(one.name)) for one in trials.parameters if one is not parameter)
+
+
+def layered(layers: Sequence[Any], x: alt.X, y: alt.Y, width: int, height: int) -> Any:
+    return alt.layer(*layers, encoding={"x": x, "y": y}, width=width, height=height)
+
+
+def marked(dots: Sequence[Row], rows: Datasets, *, many: bool) -> list[Any]:
     """A dot for each trial: filled, hollow for those tied with the chosen one, with a ring for the chosen one."""
     of = {mark: [dot for dot in dots if dot["mark"] == mark] for mark in ("", "tied", "chosen")}
-    many = len(dots) > _MOST_JOINED
     layers: list[Any] = []
     if of[""]:
         plain = alt.Chart(rows.add(of[""]))
@@ -107,7 +111,9 @@ def marked(dots: Sequence[Row], rows: Datasets) -> list[Any]:
     if of["tied"]:
         size = 26 if many else 44
         tied = alt.Chart(rows.add(of["tied"]))
-        layers.append(tied.mark_point(size=size, filled=True, color=PAPER, stroke=SERIES[0], strokeWidth=1.8, opacity=1))
+        layers.append(
+            tied.mark_point(size=size, filled=True, color=PAPER, stroke=SERIES[0], strokeWidth=1.8, opacity=1)
+        )
     if of["chosen"]:
         chosen = rows.add(of["chosen"])
         layers.append(alt.Chart(chosen).mark_circle(size=50, color=SERIES[0], opacity=1))

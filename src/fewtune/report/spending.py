@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import altair as alt
 
 from fewtune.report import words
-from fewtune.report.drawing import INK, SERIES, Datasets, to_svg
-from fewtune.report.scatters import Row, losses_axis, marked
+from fewtune.report.drawing import INK, Datasets, to_svg
+from fewtune.report.scatters import Row, layered, losses_axis, marked
 from fewtune.report.summary import Summary, TrialLine
 from fewtune.report.trials import Trials
 
@@ -65,7 +64,7 @@ def best_so_far(summary: Summary, trials: Trials, width: int) -> str | None:
     steps = [(spent[place], trials.losses[place]) for place in _lowering(trials, range(len(spent)))]
     spoken = (
         f"The lowest validation loss fell from {words.loss(steps[0][1])} to {words.loss(steps[-1][1])}; "
-        f"it was reached after {words.counted(round(steps[-1][0]), 'trained token')} of {words.count(round(spent[-1]))}."
+        f"it was reached after {words.count(round(steps[-1][0]))} of {words.count(round(spent[-1]))} trained tokens."
     )
     return _chart(trials, spent, steps, "trained tokens spent so far", "~s", width, spoken)
 
@@ -111,10 +110,9 @@ def _chart(
     line = alt.Chart(rows.add([{"x": value, "loss": trials.shown(loss)} for value, loss in ends]))
     layers = [
         line.mark_line(interpolate="step-after", color=INK, strokeWidth=1.6, opacity=0.8),
-        *marked(dots, rows),
+        *marked(dots, rows, many=trials.many),
     ]
-    drawn = alt.layer(*layers).encode(x=x, y=losses_axis(trials))
-    return to_svg(drawn.properties(width=width - 110, height=_HEIGHT), spoken, rows)
+    return to_svg(layered(layers, x, losses_axis(trials), width - 110, _HEIGHT), spoken, rows)
 
 
 def _dot(trials: Trials, place: int, x: float) -> Row:

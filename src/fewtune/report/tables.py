@@ -114,11 +114,12 @@ def sweep(summary: Summary) -> Sweep:
 
 def varied(plans: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """The hyperparameters that take more than one value; the learning rate alone when nothing does."""
-    seen: dict[str, set[str]] = {}
+    seen: dict[str, set[object]] = {}
     for plan in plans:
         for name, value in plan.items():
-            seen.setdefault(name, set()).add(words.setting(value))
-    different = tuple(sorted((name for name, values in seen.items() if len(values) > 1), key=_by_weight))
+            seen.setdefault(name, set()).add(value if isinstance(value, int | float | str) else words.setting(value))
+    several = (name for name, values in seen.items() if len(values) > 1 and len(set(map(words.setting, values))) > 1)
+    different = tuple(sorted(several, key=_by_weight))
     return different or tuple(name for name in ("learning_rate",) if name in seen)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from fewtune.report import parameter
 from fewtune.report.parameter import Parameter
@@ -16,6 +17,7 @@ from fewtune.report.summary import Summary, TrialLine
 
 ALL_DRAWN = 150
 """Up to this many trials are all drawn."""
+_MANY = 60
 _FAR_OUT = 3.0
 
 
@@ -38,6 +40,11 @@ class Trials:
         return {one.name: tuple(_places(one, self.lines)) for one in self.parameters}
 
     @property
+    def many(self) -> bool:
+        """Whether dots have to be small, and lines between them would hide them."""
+        return len(self.lines) > _MANY
+
+    @property
     def beyond(self) -> int:
         """How many losses are higher than the axis."""
         return sum(loss > self.high for loss in self.losses)
@@ -51,19 +58,28 @@ class Trials:
         return min(loss, self.high)
 
     def drawn(self, across: Sequence[float], columns: int, rows: int) -> list[int]:
-        """Places of the lines to draw: all, or the best of those that would lie on one another, and the chosen one.
+        """Places of the lines to draw: all, or one of those that would lie on one another.
 
-        `across` has each line's place on the other axis, 0 to 1.
+        `across` has each line's place on the other axis, 0 to 1. The chosen line is always drawn, and so are the
+        highest and the lowest of each column.
         """
         if len(self.lines) <= ALL_DRAWN:
             return list(range(len(self.lines)))
         losses = np.minimum(np.array(self.losses), self.high)
-        upward = ((losses - self.low) / (self.high - self.low) * rows).astype(int)
-        cells = (np.array(across) * columns).astype(int) * (rows + 1) + upward
-        order = np.argsort(self.losses, kind="stable")
-        _, first = np.unique(cells[order], return_index=True)
+        column = (np.array(across) * columns).astype(int)
+        cells = column * (rows + 1) + ((losses - self.low) / (self.high - self.low) * rows).astype(int)
+        upward = np.argsort(losses, kind="stable")
+        firsts = (
+            np.unique(cells, return_index=True)[1],
+            *(_first_of(column, order) for order in (upward, upward[::-1])),
+        )
         chosen = [place for place, mark in enumerate(self.marks) if mark == "chosen"]
-        return sorted({*(int(place) for place in order[first]), *chosen})
+        return sorted({*(int(place) for first in firsts for place in first), *chosen})
+
+
+def _first_of(column: npt.NDArray[np.intp], order: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """The first of each column in this order."""
+    return order[np.unique(column[order], return_index=True)[1]]
 
 
 def trials(summary: Summary) -> Trials | None:
