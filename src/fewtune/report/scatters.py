@@ -15,7 +15,7 @@ from fewtune.report.parameter import Parameter
 from fewtune.report.trials import Trials
 
 MOST_PANELS = 6
-_CELL = 12
+_CELL = 15
 """Pixels of a dot's neighbourhood: among many trials, one is drawn in each."""
 _HEIGHT = 150
 
