@@ -132,7 +132,8 @@ def test_a_trial_has_one_validation_point_for_each_time_it_was_measured(screen: 
     found = re.search("<svg.*</svg>", screen.html[-1], re.DOTALL)
     assert found
     dots = [one for one in ElementTree.fromstring(found.group()).iter() if "mark-symbol" in one.get("class", "")]
-    assert sum(len(list(group)) for group in dots) == 2
+    filled = [one for group in dots for one in group if one.get("fill") not in {None, "none", "transparent"}]
+    assert len(filled) == 2
 
 
 def test_trials_are_named_by_what_sets_them_apart(screen: Screen) -> None:
@@ -181,3 +182,12 @@ def test_a_script_neither_needs_nor_loads_ipython() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_best_trial_so_far_and_how_many_are_done_stand_below_the_bar(screen: Screen) -> None:
+    watch = screen.watch()
+    watch(step(1.0, valid_loss=3.4))
+    watch(step(2.0, valid_loss=3.6))
+    screen.now = 5.0
+    watch(step(1.0, trial="t2", label="rate 0.005, batch 4", valid_loss=float("nan")))
+    assert "best so far 3.400, t1 rate 0.002, batch 4 after 1 epoch · 1 trial done" in screen.text[-1]

@@ -11,8 +11,9 @@ import pytest
 from fewtune.report import charts, curves
 from fewtune.report.drawing import spread
 from fewtune.report.summary import CurvePoint, Summary
+from fewtune.report.views import views
 
-DRAW = {"comparison": charts.comparison, "sweep": charts.sweep, "curves": curves.learning_curves}
+DRAW = {"comparison": charts.comparison, "curves": curves.learning_curves}
 
 
 def texts(svg: str) -> list[str]:
@@ -56,12 +57,6 @@ def test_the_learning_curves_name_each_rate_and_the_chosen_trial(summary: Summar
     assert {"rate 0.001", "rate 0.003", "rate 0.01", "chosen"} <= set(texts(svg))
 
 
-def test_the_sweep_names_each_epoch_count_and_the_chosen_trial(summary: Summary) -> None:
-    svg = charts.sweep(summary, 720)
-    assert svg
-    assert {"1 epoch", "2 epochs", "4 epochs", "chosen"} <= set(texts(svg))
-
-
 def test_the_comparison_says_every_value_in_words(summary: Summary) -> None:
     svg = charts.comparison(summary, 720)
     assert svg
@@ -71,12 +66,7 @@ def test_the_comparison_says_every_value_in_words(summary: Summary) -> None:
 
 def test_there_is_no_chart_of_nothing(changed: Callable[..., Summary]) -> None:
     assert curves.learning_curves(changed(curves={}), 720) is None
-    assert charts.sweep(changed(trials=()), 720) is None
     assert charts.comparison(changed(systems=()), 720) is None
-
-
-def test_one_trial_makes_no_sweep(summary: Summary, changed: Callable[..., Summary]) -> None:
-    assert charts.sweep(changed(trials=summary.trials[:1]), 720) is None
 
 
 def test_training_losses_alone_make_a_chart(summary: Summary, changed: Callable[..., Summary]) -> None:
@@ -113,9 +103,10 @@ def test_a_constant_loss_is_drawn(summary: Summary, changed: Callable[..., Summa
     )
     trials = tuple(replace(trial, valid_loss=1.0) for trial in summary.trials)
     run = changed(trials=trials, curves=dict.fromkeys(summary.curves, flat))
-    for draw in (curves.learning_curves, charts.sweep):
-        svg = draw(run, 720)
-        assert svg and "NaN" not in svg
+    svg = curves.learning_curves(run, 720)
+    assert svg and "NaN" not in svg
+    made = views(run, 880, 350)
+    assert made and not any("NaN" in picture for pictures in made.drawings.values() for picture in pictures)
 
 
 def test_forty_trunks_leave_a_chart_of_bounded_size(summary: Summary) -> None:

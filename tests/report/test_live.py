@@ -43,3 +43,9 @@ def test_one_towering_first_loss_does_not_flatten_the_rest() -> None:
 def test_a_name_is_text_and_never_markup() -> None:
     svg = live_curves([curve(label="<script>alert(1)</script>\x1b")], 2) or ""
     assert "<script" not in svg and "\x1b" not in svg and "script>alert" in "".join(texts(svg))
+
+
+def test_the_lowest_of_several_validation_losses_has_a_ring() -> None:
+    ring = 'stroke="var(--ink, #1d1c1a)"'
+    assert ring not in (live_curves([curve()], 2) or "")
+    assert (live_curves([curve(), curve(label="other", valid=((1.0, 2.9),))], 2) or "").count(ring) == 1

@@ -85,8 +85,8 @@ def test_hostile_text_runs_nothing_and_widens_nothing(opened: Any, hostile_page:
 def test_each_chart_is_drawn_once_for_each_width(opened: Any, page: str) -> None:
     for viewport in (NARROW, WIDE):
         charts = opened(page, viewport).page.locator("figure svg:visible")
-        assert charts.count() == 3
-        assert all(one.bounding_box()["height"] > 150 for one in charts.all())
+        assert charts.count() == 6
+        assert all(one.bounding_box()["height"] > 100 for one in charts.all())
 
 
 def test_a_filter_shows_its_rows_alone_and_unfolds_the_rest(opened: Any, labels_page: str) -> None:

@@ -25,7 +25,7 @@ def watching(quiet: bool) -> Generator[Watch, None, None]:
     if quiet:
         yield unwatched
     elif console.is_terminal:
-        bar = _TwoLines(
+        bar = _BarsAndLines(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
@@ -41,22 +41,24 @@ def watching(quiet: bool) -> Generator[Watch, None, None]:
         yield _Lines(console=console).show
 
 
-class _TwoLines(Progress):
-    """The bars, and below them one line that may be as long as it likes: it never squeezes a bar."""
+class _BarsAndLines(Progress):
+    """The bars, and below them lines that may be as long as they like: they never squeeze a bar."""
 
     detail = ""
+    standing = ""
 
     def get_renderables(self) -> Iterator[RenderableType]:
         yield self.make_tasks_table(self.tasks)
-        if self.detail:
-            yield Text(f"  {self.detail}", style="dim")
+        for line in filter(None, (self.detail, self.standing)):
+            yield Text(f"  {line}", style="dim")
 
 
 @dataclass(kw_only=True)
 class _Bars:
-    """One bar a stage; the bar of training tells trial, epoch, loss, speed and time left."""
+    """One bar a stage; the bar of training tells trial, epoch, loss, speed and time left, and the best trial."""
 
-    progress: _TwoLines
+    progress: _BarsAndLines
+    standing: told.Standing = field(default_factory=told.Standing)
     task: TaskID | None = None
     system: str = ""
 
@@ -67,6 +69,8 @@ class _Bars:
             case told.Note():
                 self.progress.console.print(event.text, style="dim", markup=False)
             case told.Training():
+                self.standing.add(event)
+                self.progress.standing = self.standing.line
                 self._update(event.done, training_line(event))
             case told.Answering():
                 if event.system != self.system:
@@ -76,7 +80,7 @@ class _Bars:
 
     def end(self) -> None:
         """The last stage is done."""
-        self.progress.detail = ""
+        self.progress.detail = self.progress.standing = ""
         if self.task is not None:
             self.progress.update(self.task, completed=1.0)
 
@@ -96,13 +100,16 @@ class _Lines:
 
     console: Console
     last: float = field(default_factory=time.monotonic)
+    standing: told.Standing = field(default_factory=told.Standing)
 
     def show(self, event: told.Progress) -> None:
         match event:
             case told.Stage() | told.Note():
                 self._print(event.text)
             case told.Training():
-                self._now_and_then(f"  {event.done:4.0%}  {training_line(event)}")
+                self.standing.add(event)
+                parts = (training_line(event), self.standing.line)
+                self._now_and_then(f"  {event.done:4.0%}  {' · '.join(filter(None, parts))}")
             case told.Answering():
                 self._now_and_then(f"  {event.system}: {event.done} of {event.of}")
 

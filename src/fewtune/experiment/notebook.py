@@ -14,7 +14,7 @@ from html import escape
 from typing import Any
 
 from fewtune.cost.estimate import spoken_duration
-from fewtune.experiment.progress import Answering, Note, Progress, Stage, Training, Watch, unwatched
+from fewtune.experiment.progress import Answering, Note, Progress, Stage, Standing, Training, Watch, unwatched
 from fewtune.report.live import LiveCurve, live_curves
 from fewtune.report.words import printable
 
@@ -127,6 +127,7 @@ class NotebookWatch:
     curves: _Curves
     parts: list[_Part] = field(default_factory=list[_Part])
     notes: list[str] = field(default_factory=list[str])
+    standing: Standing = field(default_factory=Standing)
     detail: str = ""
     share: float | None = None
     """Of the current stage; None where it is not known how far it is."""
@@ -139,7 +140,9 @@ class NotebookWatch:
                 self.parts.append(_Part(text=event.text, began=self.clock()))
             case Training():
                 self.curves.add(event)
-                self.share, self.detail = event.done, _training_detail(event)
+                self.standing.add(event)
+                self.share = event.done
+                self.detail = " · ".join(filter(None, (_training_detail(event), self.standing.line)))
             case Answering():
                 self.share, self.detail = event.done / event.of, f"{event.system}: {event.done} of {event.of}"
             case Note():

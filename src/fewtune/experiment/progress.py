@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,34 @@ class Note:
     """A sentence for the user."""
 
     text: str
+
+
+@dataclass(kw_only=True)
+class Standing:
+    """What a sweep has come to so far, put together from what was told."""
+
+    best: Training | None = None
+    """The step that told the lowest validation loss."""
+    ended: set[str] = field(default_factory=set[str])
+    """Trials trained to their end."""
+
+    def add(self, event: Training) -> None:
+        if event.epoch >= event.epochs:
+            self.ended.add(event.trial)
+        if event.valid_loss is None or not math.isfinite(event.valid_loss):
+            return
+        if self.best is None or self.best.valid_loss is None or event.valid_loss < self.best.valid_loss:
+            self.best = event
+
+    @property
+    def line(self) -> str:
+        """`best so far 3.412, t2 rate 0.002, batch 4 after 2 epochs · 3 trials done`; nothing before a first loss."""
+        if self.best is None or self.best.valid_loss is None:
+            return ""
+        best, done = self.best, len(self.ended)
+        epochs = f"{best.epoch:.1f}".removesuffix(".0")
+        where = f"{best.trial} {best.label} after {epochs} {'epoch' if epochs == '1' else 'epochs'}"
+        return f"best so far {best.valid_loss:.3f}, {where} · {done} {'trial' if done == 1 else 'trials'} done"
 
 
 Progress = Stage | Training | Answering | Note

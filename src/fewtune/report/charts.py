@@ -1,4 +1,4 @@
-"""The charts of the sweep and of the systems side by side, as SVG; the learning curves are in `curves`.
+"""The systems side by side, and what mattered in the sweep, as SVG; the learning curves are in `curves`.
 
 Each takes the width in pixels that it is drawn for, so that a narrow screen gets letters of the same size as a
 wide one, and gives None where there is nothing to draw.
@@ -7,105 +7,17 @@ wide one, and gives None where there is nothing to draw.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 
-from fewtune.report import metrics, tables, words
-from fewtune.report.drawing import DIM, INK, PAPER, SERIES, data, spread, to_svg
+from fewtune.report import metrics, words
+from fewtune.report.drawing import DIM, INK, SERIES, data, to_svg
+from fewtune.report.importance import Importance
 from fewtune.report.metrics import Metric
-from fewtune.report.summary import Summary, TrialLine
+from fewtune.report.summary import Summary
 
 _SYSTEM_COLOURS = {"tuned": SERIES[0], "few-shot": SERIES[1]}
-
-
-def sweep(summary: Summary, width: int) -> str | None:
-    """Validation loss of each trial by learning rate (or by what else was varied), one line for each epoch count."""
-    trials = [trial for trial in summary.trials if trial.valid_loss is not None and math.isfinite(trial.valid_loss)]
-    fields = tables.varied(trial.plan for trial in trials)
-    across = next((name for name in fields if _is_scale(trials, name)), None)
-    if len(trials) < 2 or across is None:
-        return None
-    rows = [_dot(summary, trial, across, fields) for trial in trials]
-    x, y = _sweep_axes(rows, across)
-    base = alt.Chart(data(rows)).encode(x=x, y=y)
-    layers = [*_sweep_lines(rows, x, y), base.mark_circle(size=60, color=SERIES[0], opacity=1)]
-    layers += _rings(rows, x, y)
-    best = min(rows, key=lambda row: row["loss"])
-    spoken = f"Validation loss of {len(rows)} trials by {words.heading(across)}; the lowest is {best['loss']:.3f}."
-    return to_svg(alt.layer(*layers).properties(width=width - 150, height=240), spoken)
-
-
-def _is_scale(trials: Sequence[TrialLine], name: str) -> bool:
-    values = [trial.plan.get(name) for trial in trials]
-    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-
-
-def _dot(summary: Summary, trial: TrialLine, across: str, fields: Sequence[str]) -> dict[str, Any]:
-    others = [name for name in fields if name != across]
-    series = ", ".join(
-        words.counted(trial.plan[name], "epoch")
-        if name == "epochs"
-        else f"{words.heading(name)} {words.setting(trial.plan.get(name))}"
-        for name in others
-    )
-    return {
-        "x": trial.plan[across],
-        "loss": trial.valid_loss,
-        "series": series,
-        "mark": tables.mark(summary, trial),
-    }
-
-
-def _sweep_axes(rows: Sequence[dict[str, Any]], across: str) -> tuple[alt.X, alt.Y]:
-    values = sorted({row["x"] for row in rows})
-    logarithmic = across == "learning_rate" and values[0] > 0
-    margin = (values[-1] / values[0]) ** 0.08 if logarithmic else 0.08 * (values[-1] - values[0])
-    domain = [values[0] / margin, values[-1] * margin] if logarithmic else [values[0] - margin, values[-1] + margin]
-    scale = alt.Scale(type="log" if logarithmic else "linear", domain=domain, nice=False)
-    shown = alt.Axis(format="~r", grid=False, labelOverlap=True)
-    axis = alt.Axis(values=values, format="~r", grid=False, labelOverlap=True) if len(values) <= 8 else shown
-    losses = [row["loss"] for row in rows]
-    room = 0.12 * (max(losses) - min(losses)) or 0.1
-    span = alt.Scale(domain=[min(losses) - room, max(losses) + room], nice=False)
-    return (
-        alt.X("x:Q", title=words.heading(across), scale=scale, axis=axis),
-        alt.Y("loss:Q", title="validation loss", scale=span, axis=alt.Axis(tickCount=5)),
-    )
-
-
-def _sweep_lines(rows: Sequence[dict[str, Any]], x: alt.X, y: alt.Y) -> list[Any]:
-    """Dots that differ in nothing but x are joined, and named at their right end; too many are left as dots."""
-    series = list(dict.fromkeys(row["series"] for row in rows))
-    if len(series) > 5:
-        return []
-    losses = [row["loss"] for row in rows]
-    gap = 0.08 * (max(losses) - min(losses)) or 0.05
-    ends = [max((row for row in rows if row["series"] == name), key=lambda row: row["x"]) for name in series]
-    line = alt.Chart(data(list(rows))).mark_line(color=SERIES[0], strokeWidth=1.2, opacity=0.5)
-    named = [
-        row | {"loss": height} for row, height in zip(ends, spread([row["loss"] for row in ends], gap), strict=True)
-    ]
-    text = alt.Chart(data(named)).mark_text(align="left", dx=11, color=DIM)
-    return [
-        line.encode(x=x, y=y, detail=alt.Detail("series:N")),
-        text.encode(x=x, y=y, text=alt.Text("series:N")),
-    ]
-
-
-def _rings(rows: Sequence[dict[str, Any]], x: alt.X, y: alt.Y) -> list[Any]:
-    tied = [row for row in rows if row["mark"] == "tied"]
-    chosen = [row for row in rows if row["mark"] == "chosen"]
-    layers: list[Any] = []
-    if tied:
-        dots = alt.Chart(data(tied)).encode(x=x, y=y)
-        layers.append(dots.mark_point(size=60, filled=True, color=PAPER, stroke=SERIES[0], strokeWidth=2, opacity=1))
-    if chosen:
-        dots = alt.Chart(data(chosen)).encode(x=x, y=y)
-        layers.append(dots.mark_point(size=190, filled=False, color=INK, strokeWidth=1.8, opacity=1))
-        layers.append(dots.mark_text(dy=20, fontWeight=600, color=INK).encode(text=alt.Text("mark:N")))
-    return layers
 
 
 def comparison(summary: Summary, width: int) -> str | None:
@@ -157,3 +69,25 @@ def _spoken_metric(summary: Summary, metric: Metric) -> str:
         if (value := system.metrics.get(metric.name))
     )
     return f"{metric.label}, {metric.direction}: {', '.join(said)}."
+
+
+def shares(found: Importance | None, width: int) -> str | None:
+    """A bar for what each hyperparameter explains by itself, and one for what none does, if anything is left."""
+    if found is None:
+        return None
+    named = [(words.one_line(share.parameter.label, 20), share.value, SERIES[0]) for share in found.shares]
+    rest = [("anything else", found.rest, DIM)] if found.rest else []
+    rows = [
+        {"name": name, "share": value, "shown": f"{100 * value:.0f} %", "colour": colour}
+        for name, value, colour in [*named, *rest]
+    ]
+    order = [name for name, _, _ in (*named, *rest)]
+    axis = alt.Axis(labelFontSize=13, labelColor=INK, ticks=False, grid=False, minExtent=145, labelLimit=145)
+    y = alt.Y("name:N", sort=order, title=None, axis=axis, scale=alt.Scale(domain=order, paddingInner=0.45))
+    x = alt.X("share:Q", axis=None, scale=alt.Scale(domain=[0, 1]))
+    base = alt.Chart(data(rows)).encode(x=x, y=y)
+    bars = base.mark_bar(opacity=0.85).encode(color=alt.Color("colour:N", scale=None))
+    texts = base.mark_text(align="left", dx=7, fontWeight=600).encode(text=alt.Text("shown:N"))
+    drawn = alt.layer(bars, texts).properties(width=width - 250, height=24 * len(rows))
+    said = ", ".join(f"{row['name']} {row['shown']}" for row in rows)
+    return to_svg(drawn, f"Share of the differences in validation loss explained by each setting: {said}.")

@@ -14,6 +14,7 @@ from fewtune.report.drawing import DIM, INK, SERIES, data, spread, to_svg
 from fewtune.report.summary import CurvePoint, Summary, TrialLine
 
 _TRAIN_POINTS = 80
+MOST_TRUNKS = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,8 @@ class _Curve:
 def learning_curves(summary: Summary, width: int) -> str | None:
     """Loss by epoch: thin for the training rows, strong for the validation rows, the chosen trial's strongest.
 
-    The best five trunks by validation loss have a colour and a label; the others are grey.
+    The best five trunks by validation loss have a colour and a label; the others, at most MOST_TRUNKS in all, are
+    grey.
     """
     curves = [curve for curve in _curves(summary) if curve.main]
     if not curves:
@@ -51,6 +53,7 @@ def _curves(summary: Summary) -> Iterable[_Curve]:
     chosen = next((trial.trunk for trial in summary.trials if trial.id == summary.chosen), None)
     trunks = [trunk for trunk in reversed(best) if trunk in summary.curves]
     trunks.sort(key=lambda trunk: trunk != chosen)
+    trunks = trunks[:MOST_TRUNKS]
     fields = [name for name in tables.varied(best[trunk].plan for trunk in trunks) if name != "epochs"]
     for place, trunk in enumerate(trunks):
         coloured = place < len(SERIES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 from xml.etree import ElementTree
@@ -25,6 +27,8 @@ SERIES = (
 """Told apart by people with any of the common colour blindnesses, and never the only sign of anything."""
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 
+_TOO_FINE = re.compile(r"(\.\d)\d+")
+"""Digits of a coordinate past a tenth of a pixel."""
 _SVG = "http://www.w3.org/2000/svg"
 ElementTree.register_namespace("", _SVG)
 
@@ -33,32 +37,47 @@ def data(rows: list[dict[str, Any]]) -> alt.InlineData:
     return alt.InlineData(values=rows)
 
 
-def styled(chart: Any) -> Any:
+class Datasets(dict[str, list[dict[str, Any]]]):
+    """The rows of a chart, kept out of it: altair copies a chart at every turn, which thousands of rows would slow."""
+
+    def add(self, rows: list[dict[str, Any]]) -> alt.NamedData:
+        name = f"rows{len(self)}"
+        self[name] = rows
+        return alt.NamedData(name=name)
+
+
+def _style() -> dict[str, Any]:
     """The one style: no frame, a hairline grid, text in the page's colours."""
     axis = {"domain": False, "tickColor": RULE, "gridColor": RULE, "labelColor": DIM, "titleColor": DIM}
     text = {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "labelPadding": 6}
     title = {"color": INK, "subtitleColor": DIM, "fontSize": 13, "fontWeight": 600, "subtitleFontSize": 12}
-    return chart.configure(
-        background="transparent",
-        font=FONT,
-        padding={"left": 10, "top": 6, "bottom": 4, "right": 34},
-        view={"stroke": None},
-        axis=axis | text | {"titlePadding": 10, "labelFlush": False},
-        title=title | {"anchor": "start", "offset": 8},
-        text={"color": INK, "fontSize": 12},
-    )
+    return {
+        "background": "transparent",
+        "font": FONT,
+        "padding": {"left": 10, "top": 6, "bottom": 4, "right": 34},
+        "view": {"stroke": None},
+        "axis": axis | text | {"titlePadding": 10, "labelFlush": False},
+        "title": title | {"anchor": "start", "offset": 8},
+        "text": {"color": INK, "fontSize": 12},
+    }
 
 
-def to_svg(chart: Any, label: str) -> str:
+def to_svg(chart: Any, label: str, datasets: Mapping[str, list[dict[str, Any]]] | None = None) -> str:
     """The chart as one `<svg>` that fills its container's width; `label` is its text for those who cannot see it.
 
     Nothing is fetched. Colours are CSS variables, with a light page's colours where they are not set.
     """
-    drawn = vl_convert.vegalite_to_svg(styled(chart).to_dict(validate=False), allowed_base_urls=[])
+    spec = chart.to_dict(validate=False)
+    spec["config"] = _style()
+    spec["datasets"] = spec.get("datasets", {}) | dict(datasets or {})
+    drawn = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
     root = ElementTree.fromstring(drawn)
     for element in root.iter():
         for name in [name for name in element.attrib if name.startswith(("aria-", "pointer-")) or name == "role"]:
             del element.attrib[name]
+        for name in ("transform", "d"):
+            if name in element.attrib:
+                element.attrib[name] = _TOO_FINE.sub(r"\1", element.attrib[name])
     root.attrib.pop("height")
     root.attrib |= {"width": "100%", "role": "img", "aria-label": printable(label)}
     return ElementTree.tostring(root, encoding="unicode")

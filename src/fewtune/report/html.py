@@ -19,7 +19,7 @@ import jinja2
 from markupsafe import Markup
 
 from fewtune.errors import from_os_error
-from fewtune.report import charts, curves, metrics, tables, words
+from fewtune.report import charts, curves, metrics, tables, views, words
 from fewtune.report.summary import Interval, PredictionLine, Summary, SystemLine
 from fewtune.report.word_changes import word_changes
 
@@ -71,6 +71,7 @@ def render(summary: Summary) -> str:
             predictions=predictions,
             kinds=_kinds(predictions),
             charts=_charts(summary),
+            views=views.views(summary, _WIDE, _NARROW),
             snippets=snippets(summary),
             script=Markup(SCRIPT),
             script_hash=base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode(),
@@ -204,11 +205,7 @@ def _bars(summary: Summary) -> tuple[Bar, ...]:
 def _charts(summary: Summary) -> dict[str, tuple[Markup, Markup]]:
     """Each chart drawn for a wide and for a narrow page; those with nothing to draw are left out."""
     drawn: dict[str, tuple[Markup, Markup]] = {}
-    for name, draw in (
-        ("comparison", charts.comparison),
-        ("sweep", charts.sweep),
-        ("curves", curves.learning_curves),
-    ):
+    for name, draw in (("comparison", charts.comparison), ("curves", curves.learning_curves)):
         wide, narrow = draw(summary, _WIDE), draw(summary, _NARROW)
         if wide and narrow:
             drawn[name] = (Markup(wide), Markup(narrow))

@@ -10,7 +10,7 @@ from typing import Any
 import altair as alt
 
 from fewtune.report import words
-from fewtune.report.drawing import DIM, SERIES, data, spread, to_svg
+from fewtune.report.drawing import DIM, INK, SERIES, data, spread, to_svg
 
 _WIDTH, _HEIGHT = 520, 240
 _TRAIN_POINTS = 30
@@ -32,8 +32,8 @@ class LiveCurve:
 def live_curves(curves: Sequence[LiveCurve], epochs: int) -> str | None:
     """Loss by epoch on an axis that is as long as the longest trial will be; None before the first loss.
 
-    Thin for the training rows, strong for the validation rows. The first five trials have a colour and a label,
-    the others are grey.
+    Thin for the training rows, strong for the validation rows, with a ring around the lowest of these. The first five
+    trials have a colour and a label, the others are grey.
     """
     drawn = [_finite(curve) for curve in curves]
     drawn = [curve for curve in drawn if curve.train or curve.valid]
@@ -46,7 +46,7 @@ def live_curves(curves: Sequence[LiveCurve], epochs: int) -> str | None:
     y = alt.Y("loss:Q", title="loss", scale=alt.Scale(domain=[low, high], nice=False), axis=alt.Axis(tickCount=5))
     layers = [layer for curve, colour in zip(drawn, colours, strict=False) for layer in _lines(curve, colour)]
     labels = _labels(drawn[: len(SERIES)], epochs, low, high)
-    chart = alt.layer(*(layer.encode(x=x, y=y) for layer in (*layers, *labels)))
+    chart = alt.layer(*(layer.encode(x=x, y=y) for layer in (*layers, *_best(drawn), *labels)))
     return to_svg(chart.properties(width=_WIDTH, height=_HEIGHT), _spoken(drawn))
 
 
@@ -76,6 +76,15 @@ def _lines(curve: LiveCurve, colour: str) -> list[Any]:
     valid = alt.Chart(_data(curve.valid))
     strong = [valid.mark_line(color=colour, strokeWidth=2.4), valid.mark_circle(color=colour, size=44, opacity=1)]
     return [train, *(strong if curve.valid else ())]
+
+
+def _best(curves: Sequence[LiveCurve]) -> list[Any]:
+    """A ring around the lowest validation loss; a single one is not the best of anything."""
+    measured = [point for curve in curves for point in curve.valid]
+    if len(measured) < 2:
+        return []
+    lowest = alt.Chart(_data((min(measured, key=lambda point: point[1]),)))
+    return [lowest.mark_point(size=170, filled=False, color=INK, strokeWidth=1.8, opacity=1)]
 
 
 def _data(points: Points) -> alt.InlineData:

@@ -13,6 +13,9 @@ from fewtune.report.data_part import DataPart
 from fewtune.report.metrics import Metric
 from fewtune.report.summary import Difference, Summary, TrialLine
 
+_MOST_LISTED = 40
+_FAILED_LISTED = 5
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
@@ -86,13 +89,24 @@ class Sweep:
     """The others, with their one value."""
     rows: tuple[TrialRow, ...]
 
+    @property
+    def shown(self) -> tuple[TrialRow, ...]:
+        """All where they are few; else the best, the chosen one and the first that failed."""
+        if len(self.rows) <= _MOST_LISTED:
+            return self.rows
+        best, others = self.rows[:_MOST_LISTED], self.rows[_MOST_LISTED:]
+        chosen = tuple(row for row in others if row.mark == "chosen")
+        failed = tuple(row for row in others if row.mark == "failed")
+        return (*chosen, *best, *failed[:_FAILED_LISTED])
+
 
 def sweep(summary: Summary) -> Sweep:
     """Trials by validation loss, those without one last."""
     fields = varied(trial.plan for trial in summary.trials)
     first: Mapping[str, Any] = summary.trials[0].plan if summary.trials else {}
+    tied = set(summary.tied)
     rows = (
-        TrialRow(trial=trial, mark=mark(summary, trial), plan=_values(trial.plan, fields))
+        TrialRow(trial=trial, mark=_mark(trial, summary.chosen, tied), plan=_values(trial.plan, fields))
         for trial in sorted(summary.trials, key=_by_loss)
     )
     same = tuple((name, words.setting(value)) for name, value in first.items() if name not in fields)
@@ -101,11 +115,12 @@ def sweep(summary: Summary) -> Sweep:
 
 def varied(plans: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """The hyperparameters that take more than one value; the learning rate alone when nothing does."""
-    seen: dict[str, set[str]] = {}
+    seen: dict[str, set[object]] = {}
     for plan in plans:
         for name, value in plan.items():
-            seen.setdefault(name, set()).add(words.setting(value))
-    different = tuple(sorted((name for name, values in seen.items() if len(values) > 1), key=_by_weight))
+            seen.setdefault(name, set()).add(value if isinstance(value, int | float | str) else words.setting(value))
+    several = (name for name, values in seen.items() if len(values) > 1 and len(set(map(words.setting, values))) > 1)
+    different = tuple(sorted(several, key=_by_weight))
     return different or tuple(name for name in ("learning_rate",) if name in seen)
 
 
@@ -122,12 +137,12 @@ def _by_loss(trial: TrialLine) -> float:
     return math.inf if trial.valid_loss is None or math.isnan(trial.valid_loss) else trial.valid_loss
 
 
-def mark(summary: Summary, trial: TrialLine) -> str:
-    if trial.id == summary.chosen:
+def _mark(trial: TrialLine, chosen: str | None, tied: set[str]) -> str:
+    if trial.id == chosen:
         return "chosen"
     if trial.state != "finished":
         return trial.state
-    return "tied" if trial.id in summary.tied else ""
+    return "tied" if trial.id in tied else ""
 
 
 def rows_sum(data: DataPart) -> str:
