@@ -91,6 +91,17 @@ def test_contributing_draws_the_layers_that_are_enforced() -> None:
     assert [re.split(r" {2,}", line)[0] for line in drawn[1].splitlines()] == contract["layers"]
 
 
+def with_linked(section: str, text: str) -> str:
+    """The section with those of the same text that it links to, and those that these link to."""
+    sections = {part.partition("\n")[0].lower(): part for part in text.split("\n### ")[1:]}
+    found, waiting = [section], re.findall(r"\(#(\w+)\)", section)
+    while waiting:
+        linked = sections.pop(waiting.pop(), "")
+        found.append(linked)
+        waiting += re.findall(r"\(#(\w+)\)", linked)
+    return "\n".join(found)
+
+
 @pytest.mark.parametrize("command", ["prepare", "estimate", "runs", "prices", "doctor", "config"])
 def test_the_fields_of_a_json_document_are_described(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -105,7 +116,7 @@ def test_the_fields_of_a_json_document_are_described(
     document = json.loads(shown.stdout)
     text = (ROOT / "docs" / "json.md").read_text(encoding="utf-8")
     section = text.partition(f"\n## {command}\n")[2].partition("\n## ")[0]
-    described = {*re.findall(r"`(\w+)`", section), "schema_version"}
+    described = {*re.findall(r"`(\w+)`", with_linked(section, text)), "schema_version"}
     lists = (value for value in document.values() if isinstance(value, list))
     assert described >= {*document, *(key for entries in lists for entry in entries for key in entry)}
 

@@ -33,10 +33,11 @@ BAD_DATA = {
     "empty": (b"", "empty"),
     "header alone": (b"prompt,completion\n", "no row"),
     "no columns": (b"foo,bar\n1,2\n", "'foo', 'bar'"),
-    "near columns": (b"promt,complexion\n1,2\n", "comes near 'prompt'"),
+    "near columns": (b"promt,complexion\n1,2\n", "Did you mean --prompt-column promt --completion-column complexion?"),
     "two of a name": (b"prompt,prompt,completion\n1,2,3\n", "same name"),
     "one row": (b"prompt,completion\na,b\n", "at least 8"),
-    "not UTF-8": (b"prompt,completion\ncaf\xe9,b\n", "not UTF-8"),
+    "neither UTF-8 nor Windows-1252": (b"prompt,completion\ncaf\x81,b\n", "UTF-8"),
+    "a zip for a sheet": (b"PK\x03\x04", "ZIP archive"),
     "open quote": (b'prompt,completion\na,"b\n', "never closed"),
 }
 

@@ -10,6 +10,7 @@ import pytest
 import fewtune
 from fewtune.errors import UsageError
 from standin.chat_models import STYLES, save_chat_model
+from standin.tiny_models import FAMILIES, save_model
 
 COLOURS = ("red", "green", "blue", "white", "black", "brown")
 THINGS = ("lamp", "house", "river", "coat", "door", "stone", "boat")
@@ -17,15 +18,15 @@ THINGS = ("lamp", "house", "river", "coat", "door", "stone", "boat")
 
 @pytest.fixture
 def conversations(tmp_path: Path) -> Path:
-    """A greeting whose answer is not learnt, and a question whose answer is."""
+    """A first answer that is not learnt, and a second that is."""
     rows = [
         {
             "messages": [
-                {"role": "system", "content": "You keep the lost-property book."},
-                {"role": "user", "content": f"Hello, it is about a {thing}."},
-                {"role": "assistant", "content": "Of which colour?", "weight": 0},
-                {"role": "user", "content": f"It is {colour}."},
-                {"role": "assistant", "content": f"The {colour} {thing} is on shelf {len(colour + thing)}."},
+                {"role": "system", "content": "Be brief."},
+                {"role": "user", "content": f"My {thing}?"},
+                {"role": "assistant", "content": "What colour?", "weight": 0},
+                {"role": "user", "content": f"{colour}."},
+                {"role": "assistant", "content": f"{colour} {thing}: shelf {len(colour + thing)}."},
             ]
         }
         for colour in COLOURS
@@ -39,12 +40,11 @@ def conversations(tmp_path: Path) -> Path:
 def test_a_chat_model_is_tuned_on_the_turns_that_count_judged_and_exported(conversations: Path, tmp_path: Path) -> None:
     base = save_chat_model(tmp_path / "base", STYLES["chatml"])
     run = fewtune.run(conversations, base=str(base), epochs=(1, 2), batch_size=8, learning_rate=3e-3)
-    assert {system.name for system in run.summary.systems} == {"base", "few-shot", "tuned"}
     losses = {system.name: system.metrics["loss"].value for system in run.summary.systems}
     assert losses["tuned"] < losses["base"]
     pieces = [piece for line in run.summary.data.mask for piece in line.pieces]
     learnt = "".join(piece.text for piece in pieces if piece.trained)
-    assert "on shelf" in learnt and "Of which colour?" not in learnt
+    assert ": shelf" in learnt and "What colour?" not in learnt
     assert {piece.text for piece in pieces if piece.stop} == {"<|im_end|>"}
     again = [json.loads(line) for line in Path(run.summary.files["test"]).read_text().splitlines()]
     assert [turn.get("weight") for turn in again[0]["messages"]] == [None, None, 0, None, None]
@@ -54,13 +54,14 @@ def test_a_chat_model_is_tuned_on_the_turns_that_count_judged_and_exported(conve
 def test_a_plain_base_is_given_the_same_conversations_as_text(conversations: Path) -> None:
     prepared = fewtune.prepare(conversations)
     first = prepared.examples[0]
-    assert first.prompt.endswith("User: It is red.") and first.completion == "The red lamp is on shelf 7."
+    assert first.prompt.endswith("User: red.") and first.completion == "red lamp: shelf 7."
     assert prepared.row_shape == "openai-completion" and prepared.mask and prepared.mask.stops == ("<|end|>",)
 
 
-def test_a_base_without_a_template_cannot_chat(conversations: Path) -> None:
+def test_a_base_without_a_template_cannot_chat(conversations: Path, tmp_path: Path) -> None:
+    base = save_model(tmp_path / "base", FAMILIES["llama"])
     with pytest.raises(UsageError, match="template"):
-        fewtune.prepare(conversations, recipe="chat")
+        fewtune.prepare(conversations, base=str(base), recipe="chat")
     with pytest.raises(UsageError, match="no recipe 'talk'"):
         fewtune.prepare(conversations, recipe="talk")
 
