@@ -105,7 +105,7 @@ def test_a_candidate_trains_to_the_last_of_the_epochs_and_keeps_the_scale_of_its
 
 def test_seeds_are_repeats_and_batches_fit_into_the_data() -> None:
     assert spanned(seed="3,4").seeds == (3, 4)
-    with pytest.raises(UsageError, match=r"seeds are repeats.*--seed 0,1,2"):
+    with pytest.raises(UsageError, match=r"seeds are repeats.*--seeds 0,1,2"):
         spanned(seed="0..4")
     with pytest.raises(UsageError, match=r"number of training rows.*Use --batch-size 100"):
         spanned(batch_size="8..200")

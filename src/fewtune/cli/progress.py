@@ -68,6 +68,10 @@ class _Bars:
                 self._begin(event.text)
             case told.Note():
                 self.progress.console.print(event.text, style="dim", markup=False)
+            case told.Rung():
+                self.standing.add(event)
+                if event.text:
+                    self.progress.console.print(event.text, style="dim", markup=False)
             case told.Training():
                 self.standing.add(event)
                 self.progress.standing = self.standing.line
@@ -106,6 +110,10 @@ class _Lines:
         match event:
             case told.Stage() | told.Note():
                 self._print(event.text)
+            case told.Rung():
+                self.standing.add(event)
+                if event.text:
+                    self._print(event.text)
             case told.Training():
                 self.standing.add(event)
                 parts = (training_line(event), self.standing.line)

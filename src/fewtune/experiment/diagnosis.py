@@ -12,7 +12,6 @@ from fewtune import settings
 from fewtune.bases.folder import locate, open_encoder
 from fewtune.bases.shape import shape
 from fewtune.errors import FewtuneError
-from fewtune.experiment.settings import RunSettings
 from fewtune.store.runs import Runs
 from fewtune.types import Plan
 
@@ -76,8 +75,8 @@ def fit(base: str, four_bit: bool = False) -> Fit:
     """What training the base takes here; raises ImportError without torch, FewtuneError for a base of no use."""
     from fewtune.engine import memory
 
-    at, default, context = memory.place(base, four_bit=four_bit), RunSettings(data=""), open_encoder(base).context
-    plan = Plan(base=base, learning_rate=1.0, rank=default.rank, batch_size=default.batch_sizes[0])
+    at, context = memory.place(base, four_bit=four_bit), open_encoder(base).context
+    plan = Plan(base=base, learning_rate=1.0)
     tokens = min(_ROW_TOKENS, context)
     one, two = (memory.work([plan] * trials, [tokens] * plan.rows_per_step) for trials in (1, 2))
     needed, limit = memory.forecast(at, one), memory.room(at)

@@ -15,8 +15,7 @@ from fewtune.errors import BudgetError
 from fewtune.experiment.display import estimate_html, estimate_line
 from fewtune.experiment.preparation import Prepared
 from fewtune.experiment.settings import RunSettings
-from fewtune.schedule.branches import Trunk
-from fewtune.types import Example
+from fewtune.types import Example, Plan
 
 FREE_MINUTES = 10.0
 """A sweep that is estimated to take longer asks for `--budget-minutes` first."""
@@ -43,17 +42,16 @@ class Estimate:
 
 
 def estimate_sweep(
-    prepared: Prepared, trunks: Sequence[Trunk], settings: RunSettings, today: datetime.date
+    prepared: Prepared, plans: Sequence[Plan], epochs: int, settings: RunSettings, today: datetime.date
 ) -> Estimate:
-    """Price the sweep everywhere; the speed of this machine is measured where torch is installed.
+    """Price so many epochs everywhere; the speed of this machine is measured where torch is installed.
 
     Raises TrainingError where the sweep does not fit into this machine's memory.
     """
-    epochs = sum(trunk.plan.epochs for trunk in trunks)
     tokens = Tokens(
         train_per_epoch=_count(prepared, prepared.split.train), valid=_count(prepared, prepared.split.valid)
     )
-    speed = _speed(prepared, settings, trunks)
+    speed = _speed(prepared, settings, plans)
     offers = estimate(
         tokens,
         epochs_total=epochs,
@@ -74,7 +72,7 @@ def _count(prepared: Prepared, examples: Sequence[Example]) -> Range:
     return total
 
 
-def _speed(prepared: Prepared, settings: RunSettings, trunks: Sequence[Trunk]) -> MachineSpeed | None:
+def _speed(prepared: Prepared, settings: RunSettings, plans: Sequence[Plan]) -> MachineSpeed | None:
     """Real steps on the first training rows; None without torch, or for a base that is not here."""
     if prepared.encoder is None:
         return None
@@ -83,7 +81,6 @@ def _speed(prepared: Prepared, settings: RunSettings, trunks: Sequence[Trunk]) -
     except ImportError:
         return None
     rows = (*prepared.split.train, *prepared.split.valid)
-    plans = [trunk.plan for trunk in trunks]
     memory.check(settings.base, plans, rows, four_bit=settings.four_bit, recipe=settings.recipe)
     encoded = [prepared.encoder.example(example) for example in prepared.split.train]
     base = base_model.load(settings.base, four_bit=settings.four_bit, recipe=settings.recipe)
@@ -91,39 +88,32 @@ def _speed(prepared: Prepared, settings: RunSettings, trunks: Sequence[Trunk]) -
     return MachineSpeed(tokens_per_second=rate, basis="measured on a few training steps just now")
 
 
-def check_minutes(found: Estimate, budget_minutes: float | None) -> None:
-    """Raises BudgetError where this machine would take longer than was allowed."""
-    here = found.here
-    if here is None or here.seconds is None:
-        return
-    allowed = FREE_MINUTES if budget_minutes is None else budget_minutes
-    minutes = here.seconds.high / 60
-    if minutes > allowed:
-        limit = "the budget is" if budget_minutes is not None else "without being asked it takes at most"
-        raise BudgetError(
-            f"Training would take up to {spoken_duration(here.seconds.high)} on this machine; "
-            f"{limit} {spoken_duration(60 * allowed)}.",
-            fix=f"Allow it with --budget-minutes {round(minutes + 1)}, or try fewer values, epochs or rows.",
-        )
+def too_long(minutes: float) -> BudgetError:
+    """For a sweep that this machine needs longer for than it takes without being asked."""
+    return BudgetError(
+        f"Training would take up to {spoken_duration(60 * minutes)} on this machine; "
+        f"without being asked it takes at most {spoken_duration(60 * FREE_MINUTES)}.",
+        fix=f"Allow it with --budget-minutes {round(minutes + 1)}, or try fewer values, epochs or rows.",
+    )
 
 
-def check_dollars(found: Estimate, provider: str, base: str, budget_usd: float | None) -> None:
-    """Raises BudgetError unless the user allowed at least the upper end of what the service would bill.
+def check_dollars(found: Estimate, provider: str, base: str, budget_usd: float | None) -> float:
+    """The upper end of what the service would bill for the whole sweep.
 
-    A price that nobody knows fits into no budget but an infinite one.
+    Raises BudgetError where no budget was given. A price that nobody knows fits into no budget but an infinite one,
+    and counts as nothing there.
     """
     # A service names a model with the date of its making, the price table without.
     undated = re.sub(r"-\d{4}-\d{2}-\d{2}$", "", base)
     offers = [offer for offer in found.offers if offer.service.lower() == provider and offer.model == undated]
     most = max((offer.usd.high for offer in offers), default=math.inf)
-    if most <= (budget_usd if budget_usd is not None else -1):
-        return
+    if budget_usd is not None and (most < math.inf or budget_usd == math.inf):
+        return most if most < math.inf else 0.0
     if most == math.inf:
         told = f"What training {base} on {provider} costs is not in the price table, so no budget can be kept"
         fix = "If it costs nothing, or whatever it costs is accepted, say so with --budget-usd inf."
     else:
-        limit = "no budget was given" if budget_usd is None else f"the budget is ${budget_usd:,.2f}"
-        told = f"Training {base} on {provider} could cost ${_cents(most):,.2f}, and {limit}"
+        told = f"Training {base} on {provider} could cost ${_cents(most):,.2f}, and no budget was given"
         fix = f"Allow it with --budget-usd {_cents(most):.2f}, or try fewer values or epochs."
     raise BudgetError(f"{told}; nothing was sent.", fix=fix)
 

@@ -14,7 +14,7 @@ from html import escape
 from typing import Any
 
 from fewtune.cost.estimate import spoken_duration
-from fewtune.experiment.progress import Answering, Note, Progress, Stage, Standing, Training, Watch, unwatched
+from fewtune.experiment.progress import Answering, Note, Progress, Rung, Stage, Standing, Training, Watch, unwatched
 from fewtune.report.live import LiveCurve, live_curves
 from fewtune.report.words import printable
 
@@ -145,6 +145,8 @@ class NotebookWatch:
                 self.detail = " · ".join(filter(None, (_training_detail(event), self.standing.line)))
             case Answering():
                 self.share, self.detail = event.done / event.of, f"{event.system}: {event.done} of {event.of}"
+            case Rung():
+                self.standing.add(event)
             case Note():
                 self.notes.append(event.text)
         self._show(now=isinstance(event, Stage))

@@ -43,6 +43,15 @@ class Answering:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rung:
+    """Trials were compared, and some are trained no further."""
+
+    text: str
+    ended: tuple[str, ...]
+    """All that have ended so far."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Note:
     """A sentence for the user."""
 
@@ -56,9 +65,12 @@ class Standing:
     best: Training | None = None
     """The step that told the lowest validation loss."""
     ended: set[str] = field(default_factory=set[str])
-    """Trials trained to their end."""
+    """Trials that are trained no further, to their end or cut at a rung."""
 
-    def add(self, event: Training) -> None:
+    def add(self, event: Training | Rung) -> None:
+        if isinstance(event, Rung):
+            self.ended |= set(event.ended)
+            return
         if event.epoch >= event.epochs:
             self.ended.add(event.trial)
         if event.valid_loss is None or not math.isfinite(event.valid_loss):
@@ -77,7 +89,7 @@ class Standing:
         return f"best so far {best.valid_loss:.3f}, {where} · {done} {'trial' if done == 1 else 'trials'} done"
 
 
-Progress = Stage | Training | Answering | Note
+Progress = Stage | Training | Answering | Rung | Note
 Watch = Callable[[Progress], None]
 
 

@@ -2,48 +2,33 @@
 
 from __future__ import annotations
 
-import datetime
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fewtune import providers
-from fewtune.bases.folder import locate, width
+from fewtune.bases.folder import locate
 from fewtune.bases.shape import shape
 from fewtune.errors import FewtuneError, InterruptedByUser, from_os_error
-from fewtune.experiment import sweep
-from fewtune.experiment.estimating import Estimate, check_dollars, check_minutes, estimate_sweep
+from fewtune.experiment.agreeing import Agreement, agree
 from fewtune.experiment.folder import held
 from fewtune.experiment.interruption import Interruption, watching
-from fewtune.experiment.judgement import Judgement, answer, judge, systems
+from fewtune.experiment.judgement import TUNED, Judgement, answer, judge, systems
+from fewtune.experiment.measuring import PlanReading
+from fewtune.experiment.outcome import Outcome, search_through
 from fewtune.experiment.preparation import Prepared, prepare_rows
 from fewtune.experiment.prepared_folder import write_parts
-from fewtune.experiment.progress import Note, Stage, Watch, unwatched
+from fewtune.experiment.progress import Note, Progress, Stage, Training, Watch, unwatched
+from fewtune.experiment.searching import SearchPlan, search_plan
 from fewtune.experiment.settings import RunSettings
 from fewtune.experiment.summarising import summarise_run
-from fewtune.experiment.sweep import Reading, as_trials, read_off
+from fewtune.experiment.sweep import Sweep
 from fewtune.providers.contract import Provider, Workspace
 from fewtune.report import html
 from fewtune.report.summary import Summary
-from fewtune.schedule.branches import Trunk, trunks
-from fewtune.search.prior import around, learning_rate_prior
-from fewtune.search.selection import Selection, select
-from fewtune.search.space import grid
-from fewtune.store.runs import RunRecord, Runs, now
-from fewtune.types import Plan
-
-_MULTIPLIER = (1.0,)
-"""A service that bills is asked for one training by default, at its own rate."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Budget:
-    """What a run may take at most; None is the careful default."""
-
-    minutes: float | None = None
-    usd: float | None = None
+from fewtune.search.budget import Budget
+from fewtune.store.runs import AgreementRecord, RunRecord, Runs, now
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,56 +59,42 @@ def execute(
     with watching() as interruption:
         watch(Stage(name="prepare", text=f"Reading {settings.data}"))
         prepared = prepare_rows(settings)
-        plans = plan_grid(settings, len(prepared.split.train))
+        search = search_plan(settings, prepared)
         run_id = settings.run_id(prepared.dataset.sha256)
         folder = (out or home / "runs" / run_id).expanduser().resolve()
-        store = Runs(home)
-        finished = _finished(store, run_id, folder)
+        store, given = Runs(home), budget or Budget()
+        finished = _finished(store, run_id, folder, settings, given)
         if finished:
             watch(Note(text="This run was finished before: shown again, nothing was trained."))
             return finished
-        chosen = trunks(plans)
-        _check_budget(settings, prepared, chosen, budget or Budget())
+        agreement = agree(settings, prepared, search, given, store.agreement(run_id))
         interruption.check()
         with held(folder, run_id, settings, prepared.dataset.sha256):
             job = _Job(id=run_id, settings=settings, folder=folder, store=store, watch=watch, interruption=interruption)
-            return _recorded(job, prepared, chosen)
+            return _recorded(job, prepared, search, agreement)
 
 
-def plan_grid(settings: RunSettings, rows: int) -> tuple[Plan, ...]:
-    """Every plan of the run; `rows` is the number of training rows."""
-    first = Plan(
-        base=settings.base,
-        learning_rate=1.0,
-        rank=settings.rank,
-        alpha=2 * settings.rank,
-        prompt_loss_weight=settings.prompt_loss_weight,
-        gradient_accumulation=settings.gradient_accumulation,
-        adapt_top=settings.adapt_top,
-        averaged_checkpoints=settings.averaged_checkpoints,
-        cooldown=settings.cooldown,
-    )
-    default_batch = settings.batch_sizes == RunSettings(data="").batch_sizes
-    batch_sizes = (min(settings.batch_sizes[0], rows),) if default_batch else settings.batch_sizes
-    rates = settings.learning_rates or default_rates(settings)
-    return grid(first, epochs=settings.epochs, batch_sizes=batch_sizes, learning_rates=rates, rows=rows)
-
-
-def default_rates(settings: RunSettings) -> tuple[float, ...]:
-    if not providers.kind(settings.provider).local_base:
-        return _MULTIPLIER
-    return around(learning_rate_prior(width(settings.base)))
-
-
-def _finished(store: Runs, run_id: str, folder: Path) -> Summary | None:
+def _finished(store: Runs, run_id: str, folder: Path, settings: RunSettings, given: Budget) -> Summary | None:
+    """What the run has come to, unless it is not finished or more is asked of it now."""
     record = store.get(run_id)
     if record is None or record.state != "finished" or record.summary is None or record.folder != str(folder):
         return None
     summary = Summary.from_json(record.summary)
+    if _is_extended(summary, settings, given, store.agreement(run_id)):
+        return None
     return summary if all(Path(path).exists() for path in summary.files.values()) else None
 
 
-def _recorded(job: _Job, prepared: Prepared, chosen: Sequence[Trunk]) -> Summary:
+def _is_extended(summary: Summary, settings: RunSettings, given: Budget, agreed: AgreementRecord | None) -> bool:
+    """Whether more trials are asked for, or a limit that has cut some is raised."""
+    if summary.search is None:
+        return False
+    limits = agreed.limits if agreed else {}
+    raised = any(value > (limits.get(name) or value) for name, value in given.limits().items())
+    return (settings.trials or 0) > summary.search.asked or (raised and bool(summary.search.cut))
+
+
+def _recorded(job: _Job, prepared: Prepared, search: SearchPlan, agreement: Agreement) -> Summary:
     """Run with the store knowing how it stands, whatever happens."""
     record = RunRecord(
         id=job.id,
@@ -137,8 +108,9 @@ def _recorded(job: _Job, prepared: Prepared, chosen: Sequence[Trunk]) -> Summary
         error=None,
     )
     job.store.begin(record)
+    job.store.agree(job.id, asdict(agreement.budget), asdict(agreement.epoch))
     try:
-        summary = _stages(job, prepared, chosen)
+        summary = _stages(job, prepared, search, agreement)
     except FewtuneError as error:
         stopped = isinstance(error, InterruptedByUser) or error.exit_code == 7
         job.store.end(job.id, "stopped" if stopped else "failed", error=str(error))
@@ -149,46 +121,20 @@ def _recorded(job: _Job, prepared: Prepared, chosen: Sequence[Trunk]) -> Summary
     return summary
 
 
-def _check_budget(settings: RunSettings, prepared: Prepared, chosen: Sequence[Trunk], budget: Budget) -> None:
-    found = estimate(settings, prepared, chosen)
-    if providers.kind(settings.provider).bills:
-        check_dollars(found, settings.provider, settings.base, budget.usd)
-    else:
-        check_minutes(found, budget.minutes)
-
-
-def estimate(settings: RunSettings, prepared: Prepared, chosen: Sequence[Trunk]) -> Estimate:
-    today = datetime.datetime.now(datetime.UTC).date()
-    return estimate_sweep(prepared, chosen, settings, today)
-
-
-def _stages(job: _Job, prepared: Prepared, chosen: Sequence[Trunk]) -> Summary:
+def _stages(job: _Job, prepared: Prepared, search: SearchPlan, agreement: Agreement) -> Summary:
     files = write_parts(prepared, job.folder, prepared.row_shape)
     job.watch(Stage(name="load", text=f"Loading {job.settings.base}"))
     _tell_of_experts(job)
     provider = connect(job.settings, prepared, job.folder)
-    readings = _train(job, provider, prepared, chosen)
-    selection = _select(readings)
-    winner = next(reading for reading in readings if reading.id == selection.chosen)
+    outcome = _search(job, provider, prepared, search, agreement)
+    winner = outcome.winner
     files |= _keep_adapter(winner, job.folder)
     judgement = _judge(job, provider, prepared, winner)
     job.watch(Stage(name="report", text="Writing the report"))
     files["report"] = job.folder / "report.html"
     if prepared.encoder:
         files["base"] = locate(job.settings.base)
-    store = job.store
-    summary = summarise_run(
-        store.find(job.id),
-        job.settings,
-        prepared,
-        readings,
-        selection,
-        judgement,
-        store.trials(job.id),
-        store.points(job.id),
-        store.predictions(job.id),
-        files,
-    )
+    summary = summarise_run(job.store, job.store.find(job.id), job.settings, prepared, outcome, judgement, files)
     html.write(summary, files["report"])
     return summary
 
@@ -205,32 +151,41 @@ def connect(settings: RunSettings, prepared: Prepared, folder: Path) -> Provider
     return providers.connect(settings.provider, workspace)
 
 
-def _train(job: _Job, provider: Provider, prepared: Prepared, chosen: Sequence[Trunk]) -> tuple[Reading, ...]:
-    epochs = sum(trunk.plan.epochs for trunk in chosen)
-    job.watch(
-        Stage(name="train", text=f"Training {_counted(len(chosen), 'trial')}, {_counted(epochs, 'epoch')} in all")
+def _search(
+    job: _Job, provider: Provider, prepared: Prepared, search: SearchPlan, agreement: Agreement
+) -> Outcome:
+    epochs = _counted(search.epochs(search.wanted), "epoch")
+    most = "at most " if search.stops_early or search.repeats else ""
+    job.watch(Stage(name="train", text=f"Training {_counted(search.wanted, 'trial')}, {most}{epochs} in all"))
+    if search.note:
+        job.watch(Note(text=search.note))
+    sweep = Sweep(
+        provider=provider,
+        store=job.store,
+        run_id=job.id,
+        agreement=agreement,
+        watch=_forgetting(job),
+        interruption=job.interruption,
     )
-    trials = as_trials(chosen, prepared.split, job.settings.seed)
-    events = sweep.train(provider, trials, job.store, job.id, job.watch)
-    try:
-        for _ in events:
-            job.interruption.check()
-    finally:
-        events.close()
-    return read_off(chosen, job.store, job.id)
+    return search_through(sweep, search, prepared)
+
+
+def _forgetting(job: _Job) -> Watch:
+    """Answers of a tuned model that may not be the chosen one any more go as soon as something is trained again."""
+    trained = False
+
+    def watch(event: Progress) -> None:
+        nonlocal trained
+        if isinstance(event, Training) and not trained:
+            trained = True
+            job.store.forget_predictions(job.id, TUNED)
+        job.watch(event)
+
+    return watch
 
 
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _select(readings: Sequence[Reading]) -> Selection:
-    measured = [reading for reading in readings if reading.model and reading.point]
-    return select(
-        {one.id: one.point.valid_row_losses for one in measured if one.point},
-        {one.id: one.point.valid_loss for one in measured if one.point and one.point.valid_loss is not None},
-        {one.id: float(one.point.tokens) for one in measured if one.point},
-    )
 
 
 def _tell_of_experts(job: _Job) -> None:
@@ -239,7 +194,7 @@ def _tell_of_experts(job: _Job) -> None:
         job.watch(Note(text=f"{job.settings.base} is a mixture of experts: adapters are on its attention only."))
 
 
-def _keep_adapter(winner: Reading, folder: Path) -> dict[str, Path]:
+def _keep_adapter(winner: PlanReading, folder: Path) -> dict[str, Path]:
     """Copy the winner's adapter to `adapter/`, whole or not at all."""
     if winner.folder is None:
         return {}
@@ -254,24 +209,15 @@ def _keep_adapter(winner: Reading, folder: Path) -> dict[str, Path]:
     return {"adapter": target}
 
 
-def _judge(job: _Job, provider: Provider, prepared: Prepared, winner: Reading) -> Judgement:
+def _judge(job: _Job, provider: Provider, prepared: Prepared, winner: PlanReading) -> Judgement | None:
     if not job.settings.evaluate or winner.model is None:
-        return Judgement(measured={}, compared={}, shots=0, sentence=_best_sentence(winner))
+        return None
     rows = prepared.split.test
     job.watch(Stage(name="evaluate", text=f"Answering {_counted(len(rows), 'held-out row')}"))
     chosen = systems(prepared, winner.model, job.settings.shots, job.settings.seed)
     answer(provider, chosen, prepared, job.store, job.id, job.watch, job.interruption)
     shots = max(len(system.shots) for system in chosen)
     return judge(rows, prepared.task.kind, job.store.predictions(job.id), shots)
-
-
-def _best_sentence(winner: Reading) -> str:
-    plan, loss = winner.plan, winner.point.valid_loss if winner.point else None
-    told = f"validation loss {loss:.3f}" if loss is not None else "validation loss not told"
-    return (
-        f"Best: {_counted(plan.epochs, 'epoch')}, batch {plan.batch_size}, rate {plan.learning_rate:g} ({told}). "
-        "Nothing was compared with the base: fewtune run does that."
-    )
 
 
 def rerun(record: RunRecord) -> RunSettings:

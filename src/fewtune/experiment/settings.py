@@ -10,6 +10,13 @@ from pathlib import Path
 from typing import Any
 
 
+Values = tuple[float, ...] | str
+"""A list, or a range as it is typed: `1e-4..3e-3 log`."""
+
+_LISTS = ("rank", "prompt_loss_weight", "adapt_top")
+"""Settings that once held a single value, and still do in runs that are stored."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
     data: str
@@ -20,15 +27,25 @@ class RunSettings:
     """Keep the base in 4 bits while it is trained here."""
     seed: int = 0
     """Seed of split, order, initial weights, few-shot examples and sampling."""
-    epochs: tuple[int, ...] = (1, 2, 4)
-    batch_sizes: tuple[int, ...] = (4,)
-    learning_rates: tuple[float, ...] = ()
+    epochs: Values = (1, 2, 4)
+    batch_sizes: Values = (4,)
+    learning_rates: Values = ()
     """Empty: around the base's prior."""
-    rank: int = 8
-    prompt_loss_weight: float = 0.0
-    gradient_accumulation: int = 1
-    adapt_top: float = 1.0
+    rank: Values = (8,)
+    prompt_loss_weight: Values = (0.0,)
+    adapt_top: Values = (1.0,)
     """Share of the blocks, from the top, that are adapted."""
+    seeds: tuple[int, ...] = ()
+    """Seeds that the finalists are trained with, the first one everything else; empty: `seed` alone."""
+    searcher: str | None = None
+    """`grid`, `quasi`, `random` or `tpe`; None: the grid of lists, and quasi where there is a range."""
+    trials: int | None = None
+    """Candidates to try. No part of the run's identity: a larger number extends the run."""
+    halving: bool | None = False
+    """Stop candidates at rungs; None: from 8 candidates on."""
+    folds: int | None = 0
+    """Folds that the finalists are trained on; None: 5 below 60 validation rows, else 3."""
+    gradient_accumulation: int = 1
     averaged_checkpoints: int = 1
     cooldown: float = 0.0
     valid: float | int | None = None
@@ -62,11 +79,12 @@ class RunSettings:
         # A stored document is an edge like any other, so it is validated there, and only there.
         from pydantic import TypeAdapter
 
-        return TypeAdapter(cls).validate_python(values)
+        once_single = {name: [values[name]] for name in _LISTS if isinstance(values.get(name), int | float)}
+        return TypeAdapter(cls).validate_python({**values, **once_single})
 
     def run_id(self, data_sha256: str) -> str:
         """Readable name and a digest of settings and data: the same command finds its run again."""
-        told = {name: value for name, value in self.to_json().items() if name != "data"}
+        told = {name: value for name, value in self.to_json().items() if name not in ("data", "trials")}
         digest = hashlib.sha256(json.dumps([told, data_sha256], sort_keys=True).encode()).hexdigest()
         stem = "".join(c if c.isalnum() else "-" for c in Path(self.data).stem.lower()).strip("-")
         return f"{stem[:40] or 'run'}-{digest[:8]}"

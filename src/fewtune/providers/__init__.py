@@ -20,6 +20,8 @@ class Kind:
     """The base is a model folder on this machine, so its tokenizer and width are at hand."""
     bills: bool = False
     """Training costs money, so it needs a budget in dollars."""
+    pauses: bool = True
+    """As `Capabilities.can_pause`."""
     extra: str | None = None
     """The optional dependencies that it needs, as pip knows them, ..."""
     packages: tuple[str, ...] = ()
@@ -39,6 +41,7 @@ KINDS = {
         factory="fewtune.providers.openai_compatible:OpenAIProvider",
         local_base=False,
         bills=True,
+        pauses=False,
         extra="hosted",
         packages=("openai",),
         access="fewtune.providers.openai_compatible:check_access",

@@ -1,1 +1,1 @@
-"""Data order, learning rate and trunks: what any training loop needs, without torch."""
+"""Data order and learning rate: what any training loop needs, without torch."""

@@ -108,7 +108,7 @@ FIELDS: Mapping[str, Field] = {
             example="0,0.1",
         ),
         Field(name="adapt_top", option="--adapt-top", whole=False, low=0.01, high=1.0, scale="linear", example="0.5,1"),
-        Field(name="seed", option="--seed", whole=True, low=0, high=2**31 - 1, scale="linear", example="0,1,2"),
+        Field(name="seed", option="--seeds", whole=True, low=0, high=2**31 - 1, scale="linear", example="0,1,2"),
     )
 }
 

@@ -90,16 +90,15 @@ def admit(budget: Budget, spent: Cost, wanted: Sequence[Start]) -> Admission:
     return Admission(admitted=tuple(admitted), cut=tuple(cut))
 
 
-def halving_epochs(halving: Halving, candidates: int, folds: int = 1, seeds: int = 1) -> float:
-    """The most epochs of all rows that a whole search can take: rungs, and the finalists on other folds and seeds."""
+def halving_epochs(halving: Halving, candidates: int, repeats: int = 0) -> float:
+    """The most epochs of all rows that a whole search can take: rungs, and each finalist `repeats` times anew."""
     total, before = 0.0, None
     for rung in halving.rungs:
         goes_on = before is not None and before.share == rung.share
         done = before.epochs if before and goes_on else 0
         total += candidates * (rung.epochs - done) * rung.share
         candidates, before = halving.kept(candidates), rung
-    finalists = min(FINALISTS, candidates)
-    return total + finalists * halving.rungs[-1].epochs * (folds * seeds - 1)
+    return total + min(FINALISTS, candidates) * halving.rungs[-1].epochs * repeats
 
 
 def grid_epochs(epochs: Sequence[int], trunks: int) -> int:
@@ -107,17 +106,14 @@ def grid_epochs(epochs: Sequence[int], trunks: int) -> int:
     return trunks * sum(epochs)
 
 
-def affordable(
-    budget: Budget, halving: Halving, candidates: int, epoch: Cost, *, folds: int = 1, seeds: int = 1
-) -> int:
+def affordable(budget: Budget, halving: Halving, candidates: int, epoch: Cost, *, repeats: int = 0) -> int:
     """How many candidates the budget takes through the whole search, so that none is begun for nothing.
 
     `epoch` is the estimate of one epoch of all rows with its validation. Raises BudgetError where the budget does
     not buy a single training to the last rung, naming the least that would.
     """
     for count in range(candidates, 0, -1):
-        repeated = (folds, seeds) if count > 1 else (1, 1)
-        if budget.exceeded_by(epoch.times(halving_epochs(halving, count, *repeated))) is None:
+        if budget.exceeded_by(epoch.times(halving_epochs(halving, count, repeats if count > 1 else 0))) is None:
             return count
     least = epoch.times(halving_epochs(halving, 1))
     limit = budget.exceeded_by(least) or ""

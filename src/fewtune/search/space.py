@@ -67,7 +67,7 @@ def space(base_plan: Plan, axes: Mapping[str, Axis], *, rows: int, seed: int = 0
         _check_largest("--batch-size", [int(value)], rows, "the number of training rows")
     seeds = axes.get("seed", Choices(values=(float(seed),)))
     if not isinstance(seeds, Choices):
-        raise UsageError("--seed has a range, and seeds are repeats.", fix="List them, as in --seed 0,1,2.")
+        raise UsageError("--seeds has a range, and seeds are repeats.", fix="List them, as in --seeds 0,1,2.")
     return Space(
         base_plan=base_plan,
         axes={name: axis for name, axis in axes.items() if name not in ("epochs", "seed")},

@@ -103,11 +103,25 @@ predictions = Table(
 )
 
 
+agreements = Table(
+    "agreements",
+    schema,
+    Column("run_id", String, primary_key=True),
+    Column("limits", JSON, nullable=False),
+    Column("epoch", JSON, nullable=False),
+    Column("training_seconds", Float, nullable=False, default=0.0),
+)
+
+
 def _m001_first_tables(connection: Connection) -> None:
     schema.create_all(connection, tables=[runs, trials, points, checkpoints, predictions])
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_m001_first_tables,)
+def _m002_agreements(connection: Connection) -> None:
+    schema.create_all(connection, tables=[agreements])
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_m001_first_tables, _m002_agreements)
 """Never edited, only appended to; the file's user_version counts how many it has seen."""
 
 

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, Table, func, select, text, update
+from sqlalchemy import Engine, Table, delete, func, select, text, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import OperationalError
 
 from fewtune.errors import UnfinishedError, UsageError
-from fewtune.store.database import checkpoints, open_database, points, predictions, runs, trials
+from fewtune.store.database import agreements, checkpoints, open_database, points, predictions, runs, trials
 
 FILE_NAME = "fewtune.db"
 
@@ -40,7 +40,7 @@ class TrialRecord:
     seed: int
     handle: str
     state: str
-    """`running`, `failed` or `finished`."""
+    """`waiting`, `running` (or resting where it stands), `failed` or `finished`."""
     failure: str | None
     tokens: int
     seconds: float
@@ -87,6 +87,16 @@ class PredictionRecord:
     greedy: list[bool] | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class AgreementRecord:
+    """What a run may take, and how long it has trained."""
+
+    limits: Mapping[str, float | None]
+    epoch: Mapping[str, float]
+    """What one epoch was estimated to take when the run began, so that a resumed one decides by the same numbers."""
+    training_seconds: float = 0.0
+
+
 class Runs:
     """The truth about what was done. Writing a thing twice leaves it once, so a resumed run may repeat itself."""
 
@@ -94,11 +104,12 @@ class Runs:
         self._engine: Engine = open_database(home / FILE_NAME)
 
     def begin(self, record: RunRecord) -> None:
-        """Make a run known; a run of this id that is there already only becomes `running` again."""
+        """Make a run known; one of this id that is there becomes `running` again, with these settings."""
         values = {**_values(record), "state": "running", "error": None}
         statement = insert(runs).values(values)
         again = statement.on_conflict_do_update(
-            index_elements=["id"], set_={"state": "running", "error": None, "folder": record.folder}
+            index_elements=["id"],
+            set_={"state": "running", "error": None, "folder": record.folder, "settings": record.settings},
         )
         self._write(again)
 
@@ -131,8 +142,26 @@ class Runs:
         newest_first = select(runs).order_by(runs.c.created_at.desc(), text("rowid DESC"))
         return [RunRecord(**row) for row in self._rows(newest_first)]
 
+    def agree(self, run_id: str, limits: Mapping[str, float | None], epoch: Mapping[str, float]) -> None:
+        """Keep what the run may take; the time that it has trained stays as it is."""
+        values = {"run_id": run_id, "limits": limits, "epoch": epoch}
+        statement = insert(agreements).values({**values, "training_seconds": 0.0})
+        self._write(statement.on_conflict_do_update(index_elements=["run_id"], set_=values))
+
+    def agreement(self, run_id: str) -> AgreementRecord | None:
+        found = self._of(agreements, run_id)
+        return AgreementRecord(**_own(found[0])) if found else None
+
+    def add_training_seconds(self, run_id: str, seconds: float) -> None:
+        column = agreements.c.training_seconds
+        self._write(update(agreements).where(agreements.c.run_id == run_id).values(training_seconds=column + seconds))
+
     def put_trial(self, run_id: str, trial: TrialRecord) -> None:
-        self._put(trials, run_id, [trial])
+        self.put_trials(run_id, [trial])
+
+    def put_trials(self, run_id: str, records: Sequence[TrialRecord]) -> None:
+        """All of them or, after a kill, none."""
+        self._put(trials, run_id, records)
 
     def put_points(self, run_id: str, records: Sequence[PointRecord]) -> None:
         self._put(points, run_id, records)
@@ -143,6 +172,10 @@ class Runs:
     def put_predictions(self, run_id: str, records: Sequence[PredictionRecord]) -> None:
         """Parts that are None leave what is there; so answers and scores may come one after the other."""
         self._put(predictions, run_id, records)
+
+    def forget_predictions(self, run_id: str, system: str) -> None:
+        """For a system that is another one from now on."""
+        self._write(delete(predictions).where(predictions.c.run_id == run_id, predictions.c.system == system))
 
     def trials(self, run_id: str) -> list[TrialRecord]:
         return [TrialRecord(**_own(row)) for row in self._of(trials, run_id)]

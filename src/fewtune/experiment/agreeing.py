@@ -1,0 +1,78 @@
+"""What a run may take: the limits that were given, and the estimate that each start is checked by."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+
+from fewtune import providers
+from fewtune.experiment.estimating import FREE_MINUTES, Estimate, check_dollars, estimate_sweep, too_long
+from fewtune.experiment.preparation import Prepared
+from fewtune.experiment.searching import SearchPlan
+from fewtune.experiment.settings import RunSettings
+from fewtune.search.budget import Budget, Cost, affordable
+from fewtune.store.runs import AgreementRecord
+from fewtune.types import Example, Plan
+
+_FOLD_MARGIN = 1.05
+"""A fold's tokens are told from its characters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    budget: Budget
+    epoch: Cost
+    """The upper end of what one epoch of one candidate takes, with its validation."""
+
+
+def agree(
+    settings: RunSettings, prepared: Prepared, search: SearchPlan, given: Budget, stored: AgreementRecord | None
+) -> Agreement:
+    """The limits given now, else those given before; the estimate is made once, when the run begins.
+
+    Raises BudgetError where a limit that has to be given is missing, or does not buy a single training.
+    """
+    budget = _together(given, stored)
+    epoch = Cost(**stored.epoch) if stored else _epoch_cost(settings, prepared, search, budget)
+    minutes = epoch.minutes * search.epochs(search.wanted)
+    if budget.minutes is None and minutes > FREE_MINUTES:
+        raise too_long(minutes)
+    agreement = Agreement(budget=budget, epoch=epoch)
+    affordable(budget, search.halving, search.wanted, epoch, repeats=search.repeats)
+    return agreement
+
+
+def whole_estimate(settings: RunSettings, prepared: Prepared, search: SearchPlan) -> Estimate:
+    """Of the whole search, here and at every service."""
+    today = datetime.datetime.now(datetime.UTC).date()
+    plans = search.new_searcher().ask(search.wanted)
+    return estimate_sweep(prepared, plans, search.epochs(search.wanted), settings, today)
+
+
+def _together(given: Budget, stored: AgreementRecord | None) -> Budget:
+    before = stored.limits if stored else {}
+    values = {one.name: getattr(given, one.name) for one in fields(given)}
+    return Budget(**{name: before.get(name) if value is None else value for name, value in values.items()})
+
+
+def _epoch_cost(settings: RunSettings, prepared: Prepared, search: SearchPlan, budget: Budget) -> Cost:
+    found = whole_estimate(settings, prepared, search)
+    usd = 0.0
+    if providers.kind(settings.provider).bills:
+        usd = check_dollars(found, settings.provider, settings.base, budget.usd) / found.epochs_total
+    here = found.here
+    minutes = here.seconds.high / 60 / found.epochs_total if here and here.seconds else 0.0
+    cost = Cost(tokens=found.tokens.train_per_epoch.high, minutes=minutes, usd=usd)
+    return cost.times(_largest_fold(prepared, search))
+
+
+def _largest_fold(prepared: Prepared, search: SearchPlan) -> float:
+    """How much more an epoch of a fold may take than one of the training rows; 1 where it takes less."""
+    usual = _characters(prepared.split.train)
+    most = max((_characters(fold.train) for fold in search.folds), default=0)
+    return max(1.0, _FOLD_MARGIN * most / usual)
+
+
+def _characters(examples: Sequence[Example]) -> int:
+    return sum(len(example.prompt) + len(example.completion) for example in examples)

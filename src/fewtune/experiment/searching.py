@@ -1,0 +1,215 @@
+"""What a run searches and how: axes, searcher, rungs and folds, from its settings and its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from fewtune import providers
+from fewtune.bases.folder import width
+from fewtune.data.split import Fold, folds
+from fewtune.errors import UsageError
+from fewtune.experiment.preparation import Prepared
+from fewtune.experiment.settings import RunSettings, Values
+from fewtune.search.axis import FIELDS, Axis, Choices, RateKind, choices, parse_axis
+from fewtune.search.budget import halving_epochs
+from fewtune.search.folds import check_folds, default_folds
+from fewtune.search.halving import Halving, Rung, rungs_of, without_pausing
+from fewtune.search.prior import around, learning_rate_prior
+from fewtune.search.searchers import GridSearcher, RandomSearcher, Searcher
+from fewtune.search.space import Space, space
+from fewtune.types import Plan
+
+SEARCHERS = ("grid", "quasi", "random", "tpe")
+SETTINGS = {
+    "epochs": "epochs",
+    "batch_size": "batch_sizes",
+    "learning_rate": "learning_rates",
+    "rank": "rank",
+    "prompt_loss_weight": "prompt_loss_weight",
+    "adapt_top": "adapt_top",
+    "seed": "seeds",
+}
+"""An axis by its name in a Plan, and the setting that holds it."""
+
+ENOUGH_TO_HALVE = 8
+"""Candidates from which on a sweep stops some of them early; of fewer there is too little to save."""
+_TRIALS = 16
+_MULTIPLIER = 1.0
+"""A service that bills is asked for one training by default, at its own rate."""
+_NEVER = 10**9
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchPlan:
+    space: Space
+    searcher: str
+    seed: int
+    wanted: int
+    """Candidates to try, where no budget cuts them."""
+    halving: Halving
+    """With a single rung where everybody trains to the end."""
+    folds: tuple[Fold, ...]
+    """Other ways of parting the rows that are not for judging; empty: the finalists are not trained again for it."""
+    note: str | None = None
+
+    @property
+    def stops_early(self) -> bool:
+        return len(self.halving.rungs) > 1
+
+    @property
+    def repeats(self) -> int:
+        """Trainings of each finalist after the rungs."""
+        seeds = len(self.space.seeds)
+        return len(self.folds) * seeds if self.folds else seeds - 1
+
+    def epochs(self, candidates: int) -> int:
+        """The most epochs that the search of so many candidates takes."""
+        return round(halving_epochs(self.halving, candidates, self.repeats if candidates > 1 else 0))
+
+    def new_searcher(self, known: Iterable[tuple[Plan, float | None]] = ()) -> Searcher:
+        """A searcher that has been told these plans, with their scores, in the order in which they were asked for."""
+        made = self._searcher()
+        for plan, score in known:
+            made.tell(plan, score)
+        return made
+
+    def _searcher(self) -> Searcher:
+        if self.searcher == "grid":
+            return GridSearcher(self.space)
+        if self.searcher == "tpe":
+            from fewtune.search.tpe import TpeSearcher
+
+            return TpeSearcher(self.space, self.seed)
+        return RandomSearcher(self.space, self.seed, even=self.searcher == "quasi")
+
+
+def search_plan(settings: RunSettings, prepared: Prepared) -> SearchPlan:
+    """Raises UsageError for what the rows or the provider do not allow, with the nearest thing that they do."""
+    searched = space_of(settings, len(prepared.split.train))
+    searcher = _searcher_name(settings, searched)
+    wanted = _wanted(settings, searched, searcher)
+    halving, note = _halving(settings, searched, searcher, wanted)
+    return SearchPlan(
+        space=searched,
+        searcher=searcher,
+        seed=settings.seed,
+        wanted=wanted,
+        halving=halving,
+        folds=_folds(settings, prepared, wanted),
+        note=note,
+    )
+
+
+def rate_kind(provider: str) -> RateKind:
+    return "multiplier" if providers.kind(provider).bills else "absolute"
+
+
+def read_axis(name: str, text: str, rate: RateKind) -> Values:
+    """What was typed as a setting, checked."""
+    return written(parse_axis(FIELDS[name], text, rate=rate))
+
+
+def written(axis: Axis) -> Values:
+    if isinstance(axis, Choices):
+        return axis.values
+    return f"{axis.low:g}..{axis.high:g} {axis.scale}"
+
+
+def space_of(settings: RunSettings, rows: int) -> Space:
+    """Axes with one value belong to the plan that all candidates share; `rows` is the number of training rows."""
+    axes = _axes(settings, rows)
+    first = Plan(
+        base=settings.base,
+        learning_rate=1.0,
+        gradient_accumulation=settings.gradient_accumulation,
+        averaged_checkpoints=settings.averaged_checkpoints,
+        cooldown=settings.cooldown,
+    )
+    whole = space(first, axes, rows=rows, seed=settings.seed)
+    fixed = {name: axis.values[0] for name, axis in whole.axes.items() if isinstance(axis, Choices) and not axis.values[1:]}
+    return replace(
+        whole,
+        base_plan=whole.plan(fixed),
+        axes={name: axis for name, axis in whole.axes.items() if name not in fixed},
+    )
+
+
+def _axes(settings: RunSettings, rows: int) -> Mapping[str, Axis]:
+    found: dict[str, Axis] = {}
+    for name, setting in SETTINGS.items():
+        values: Values = getattr(settings, setting)
+        if isinstance(values, str):
+            found[name] = parse_axis(FIELDS[name], values, rate=rate_kind(settings.provider))
+        elif name == "learning_rate" and not values:
+            found[name] = Choices(values=default_rates(settings))
+        elif values:
+            found[name] = choices(FIELDS[name], values, rate=rate_kind(settings.provider))
+    if settings.batch_sizes == RunSettings(data="").batch_sizes:
+        found["batch_size"] = Choices(values=(min(settings.batch_sizes[0], rows),))
+    return found
+
+
+def default_rates(settings: RunSettings) -> tuple[float, ...]:
+    if not providers.kind(settings.provider).local_base:
+        return (_MULTIPLIER,)
+    return around(learning_rate_prior(width(settings.base)))
+
+
+def _searcher_name(settings: RunSettings, searched: Space) -> str:
+    name = settings.searcher or ("quasi" if searched.size is None else "grid")
+    if name not in SEARCHERS:
+        raise UsageError(f"There is no searcher {name!r}.", fix=f"Choose one of: {', '.join(SEARCHERS)}.")
+    if name == "tpe" and settings.halving:
+        fix = "Leave out --halving, or search with --searcher quasi."
+        raise UsageError("TPE learns from trainings that went to the end, so nobody is stopped early.", fix=fix)
+    return name
+
+
+def _wanted(settings: RunSettings, searched: Space, searcher: str) -> int:
+    if settings.trials is not None and settings.trials < 1:
+        raise UsageError(f"--trials has {settings.trials}, and a search has at least 1.", fix="Use --trials 1.")
+    if searcher == "grid":
+        GridSearcher(searched)
+    size = searched.size
+    asked = settings.trials or (size if searcher == "grid" and size else _TRIALS)
+    return min(asked, size) if size else asked
+
+
+def _halving(
+    settings: RunSettings, searched: Space, searcher: str, wanted: int
+) -> tuple[Halving, str | None]:
+    """As the settings want it; without it there is one rung, at the end, and nobody is stopped."""
+    last = searched.epochs[-1]
+    whole = Halving(rungs=(Rung(epochs=last),), patience=_NEVER)
+    automatic = wanted >= ENOUGH_TO_HALVE and searcher != "tpe"
+    wants = automatic if settings.halving is None else settings.halving
+    rungs = rungs_of(searched.epochs if searched.epochs[1:] else _doublings(last))
+    if not wants or len(rungs) < 2:
+        return whole, None
+    if not providers.kind(settings.provider).pauses:
+        degraded, note = without_pausing(Halving(rungs=rungs))
+        return replace(degraded, patience=_NEVER), note
+    return Halving(rungs=rungs), None
+
+
+def _doublings(last: int) -> Sequence[int]:
+    """Where candidates can be compared on the way to a single length."""
+    return [last // divisor for divisor in (4, 2, 1) if last // divisor]
+
+
+def _folds(settings: RunSettings, prepared: Prepared, wanted: int) -> tuple[Fold, ...]:
+    """None of the test rows is in them: these judge what the folds choose."""
+    bills = providers.kind(settings.provider).bills
+    count = settings.folds
+    if count == 0 or (count is None and (wanted < 2 or bills)):
+        return ()
+    if bills:
+        raise UsageError("Folds need the loss of each row, which this service does not tell.", fix="Use --folds 0.")
+    held = {example.row for example in prepared.split.test}
+    pairs = [pair for pair in zip(prepared.kept, prepared.clusters, strict=True) if pair[0].row not in held]
+    rows, clusters = [row for row, _ in pairs], [cluster for _, cluster in pairs]
+    if count is not None:
+        check_folds(count, len(rows))
+    number = default_folds(len(prepared.split.valid)) if count is None else count
+    return folds(rows, prepared.task, k=number, seed=settings.seed, clusters=clusters)
