@@ -15,21 +15,41 @@ Out = Annotated[Path | None, typer.Option("--out", help="Folder for the run; def
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of split, order, weights and sampling.", min=0)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
-Epochs = Annotated[str | None, typer.Option("--epochs", help="Passes over the data, as in 1,2,4.")]
+Epochs = Annotated[str | None, typer.Option("--epochs", help="Passes over the data, as in 1,2,4 or 1..8.")]
 BatchSize = Annotated[str | None, typer.Option("--batch-size", help="Examples a step, as in 2,8.")]
 LearningRate = Annotated[
-    str | None, typer.Option("--learning-rate", help="As in 3e-4,1e-3; default: around the base's prior.")
+    str | None,
+    typer.Option("--learning-rate", help="As in 3e-4,1e-3 or '1e-4..3e-3 log'; default: around the base's prior."),
 ]
-Rank = Annotated[int, typer.Option("--rank", help="Rank of the adapter.", min=1)]
+Rank = Annotated[str | None, typer.Option("--rank", help="Ranks of the adapter, as in 4,8 or 4..16; default: 8.")]
 PromptLossWeight = Annotated[
-    float, typer.Option("--prompt-loss-weight", help="Loss weight of a prompt token.", min=0.0, max=1.0)
+    str | None, typer.Option("--prompt-loss-weight", help="Loss weights of a prompt token, as in 0,0.1; default: 0.")
+]
+Seeds = Annotated[
+    str | None, typer.Option("--seeds", help="As in 0,1,2: the first trains all, the others the finalists again.")
+]
+Space = Annotated[Path | None, typer.Option("--space", help="TOML file with axes; options go before it.")]
+Searcher = Annotated[
+    str | None,
+    typer.Option("--searcher", help="grid, quasi (evenly spread), random or tpe; default: grid, of ranges quasi."),
+]
+Trials = Annotated[
+    int | None, typer.Option("--trials", help="Candidates to try; a larger number extends a finished run.")
+]
+Halving = Annotated[
+    bool | None,
+    typer.Option("--halving/--no-halving", help="Stop the worse half at each rung; sweep: from 8 candidates on."),
+]
+Folds = Annotated[
+    int | None,
+    typer.Option("--folds", help="Train the finalists on folds too; run: 0, sweep: 5 below 60 validation rows, else 3."),
 ]
 GradientAccumulation = Annotated[
     int, typer.Option("--gradient-accumulation", help="Batches summed before an optimizer step.", min=1)
 ]
 AdaptTop = Annotated[
-    float,
-    typer.Option("--adapt-top", help="Share of the blocks, from the top, to adapt: 0.5 is faster.", min=0.01, max=1.0),
+    str | None,
+    typer.Option("--adapt-top", help="Shares of the blocks, from the top, to adapt, as in 0.5,1; default: 1."),
 ]
 AveragedCheckpoints = Annotated[
     int, typer.Option("--averaged-checkpoints", help="Take the mean of this many last epochs' adapters.", min=1)
@@ -61,3 +81,4 @@ BudgetMinutes = Annotated[
     float | None, typer.Option("--budget-minutes", help="Train at most so long; above 10 minutes it must be given.")
 ]
 BudgetUsd = Annotated[float | None, typer.Option("--budget-usd", help="Spend at most so much on a hosted service.")]
+BudgetTokens = Annotated[float | None, typer.Option("--budget-tokens", help="Train on at most so many tokens.")]

@@ -10,7 +10,7 @@ from fewtune.cli import options
 
 _HELP = {
     "run": "Check and split the data, train, choose, compare with a good prompt, and write the report.",
-    "sweep": "Train every combination of the given values and name the best; the base is not compared.",
+    "sweep": "Search for the best plan and name it, and those tied with it; the base is not compared.",
     "train": "Train one plan, with a short cooldown at its end.",
 }
 
@@ -34,10 +34,16 @@ def _training_command(name: str) -> Callable[..., None]:
         epochs: options.Epochs = None,
         batch_size: options.BatchSize = None,
         learning_rate: options.LearningRate = None,
-        rank: options.Rank = 8,
-        prompt_loss_weight: options.PromptLossWeight = 0.0,
+        rank: options.Rank = None,
+        prompt_loss_weight: options.PromptLossWeight = None,
+        adapt_top: options.AdaptTop = None,
+        seeds: options.Seeds = None,
+        space: options.Space = None,
+        searcher: options.Searcher = None,
+        trials: options.Trials = None,
+        halving: options.Halving = None,
+        folds: options.Folds = None,
         gradient_accumulation: options.GradientAccumulation = 1,
-        adapt_top: options.AdaptTop = 1.0,
         averaged_checkpoints: options.AveragedCheckpoints = 1,
         recipe: options.RecipeName = None,
         prompt_column: options.PromptColumn = None,
@@ -51,6 +57,7 @@ def _training_command(name: str) -> Callable[..., None]:
         test: options.Test = None,
         budget_minutes: options.BudgetMinutes = None,
         budget_usd: options.BudgetUsd = None,
+        budget_tokens: options.BudgetTokens = None,
         json: options.Json = False,
         quiet: options.Quiet = False,
     ) -> None:
@@ -70,6 +77,7 @@ def resume(
     name: options.RunName,
     budget_minutes: options.BudgetMinutes = None,
     budget_usd: options.BudgetUsd = None,
+    budget_tokens: options.BudgetTokens = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -79,5 +87,7 @@ def resume(
     from fewtune.cli.show import show_summary
 
     with watching(quiet) as watch:
-        done = fewtune.resume(name, budget_minutes=budget_minutes, budget_usd=budget_usd, watch=watch)
+        done = fewtune.resume(
+            name, budget_minutes=budget_minutes, budget_usd=budget_usd, budget_tokens=budget_tokens, watch=watch
+        )
     show_summary(done.summary, json)

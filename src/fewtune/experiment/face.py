@@ -7,32 +7,35 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
 from fewtune import settings as configuration
 from fewtune.data.formats.open import keep_standard_input
 from fewtune.errors import UsageError
 from fewtune.experiment import run as runner
+from fewtune.experiment.agreeing import whole_estimate
 from fewtune.experiment.estimating import Estimate
 from fewtune.experiment.folder import is_held
 from fewtune.experiment.judgement import TEMPERATURES
 from fewtune.experiment.notebook import watched
 from fewtune.experiment.preparation import Decide, Prepared, prepare_rows
 from fewtune.experiment.progress import Watch
+from fewtune.experiment.searching import SETTINGS, default_rates, rate_kind, read_axis, search_plan, written
 from fewtune.experiment.settings import RunSettings
+from fewtune.experiment.settings import Values as Stored
 from fewtune.providers.contract import BASE, Chunk, Provider, Request
 from fewtune.report import html
 from fewtune.report.notebook import summary_html
 from fewtune.report.summary import Summary, TrialLine
-from fewtune.schedule.branches import trunks
-from fewtune.search.space import parse_list
+from fewtune.search.axis import FIELDS, RateKind
+from fewtune.search.budget import Budget
+from fewtune.search.space_file import read_space
 from fewtune.store.runs import RunRecord, Runs
 
 if TYPE_CHECKING:
     from fewtune.experiment.exporting import Export
 
-Number = TypeVar("Number", int, float)
-Numbers = str | Number | Sequence[Number] | None
+Values = str | float | Sequence[float] | None
 
 _TRAIN_EPOCHS = (4,)
 _TRAIN_COOLDOWN = 0.1
@@ -46,16 +49,29 @@ class Options(TypedDict, total=False):
     provider: str | None
     """`local`, `openai`, or `fake`, which only pretends."""
     seed: int | None
-    epochs: str | int | Sequence[int] | None
-    """One value, several, or text as on the command line: 4, (1, 2, 4) or "1,2,4"."""
-    batch_size: str | int | Sequence[int] | None
-    learning_rate: str | float | Sequence[float] | None
-    rank: int | None
-    prompt_loss_weight: float | None
+    epochs: Values
+    """One value, several, or text as on the command line: 4, (1, 2, 4), "1,2,4" or "1..8"."""
+    batch_size: Values
+    learning_rate: Values
+    """Also a range, as in "1e-4..3e-3 log"."""
+    rank: Values
+    prompt_loss_weight: Values
+    adapt_top: Values
+    """Share of the blocks, from the top, to adapt; below 1 is faster."""
+    seeds: Values
+    """The first one trains all candidates, the others the finalists again."""
+    space: str | Path | None
+    """A TOML file of these, by the names of a Plan's fields; an option given besides goes before it."""
+    searcher: str | None
+    """`grid`, `quasi` (spread evenly), `random` or `tpe`."""
+    trials: int | None
+    """Candidates to try; a larger number extends a run that is finished."""
+    halving: bool | None
+    """Stop candidates that do worse early; `sweep` does from 8 candidates on."""
+    folds: int | None
+    """Train the finalists on so many folds; 0 for none. `sweep` takes 5 below 60 validation rows, else 3."""
     gradient_accumulation: int | None
     """Batches summed before an optimizer step."""
-    adapt_top: float | None
-    """Share of the blocks, from the top, to adapt; below 1 is faster."""
     averaged_checkpoints: int | None
     """Take the mean of this many last epochs' adapters."""
     recipe: str | None
@@ -84,6 +100,7 @@ class RunOptions(Options, total=False):
     """Folder for the run."""
     budget_minutes: float | None
     budget_usd: float | None
+    budget_tokens: float | None
     watch: Watch | None
     """Called with every piece of progress; without one a run shows itself in a notebook and is silent elsewhere."""
 
@@ -200,20 +217,28 @@ def run(data: str | Path, **options: Unpack[RunOptions]) -> Run:
 
 
 def sweep(data: str | Path, **options: Unpack[RunOptions]) -> Run:
-    """Train every combination of epochs, batch_size and learning_rate; takes the options of `run`."""
+    """Search for the best plan and name it, with those tied; takes the options of `run`, and judges nothing."""
     return _execute(str(data), options, evaluate=False)
 
 
 def train(data: str | Path, **options: Unpack[RunOptions]) -> Run:
     """Train one plan, its rate falling over the last tenth of the steps; takes the options of `run`."""
     epochs = options.get("epochs") or _TRAIN_EPOCHS
+    _check_single(options)
     return _execute(str(data), {**options, "epochs": epochs}, evaluate=False, single=True)
 
 
 def resume(
-    name: str, *, budget_minutes: float | None = None, budget_usd: float | None = None, watch: Watch | None = None
+    name: str,
+    *,
+    budget_minutes: float | None = None,
+    budget_usd: float | None = None,
+    budget_tokens: float | None = None,
+    watch: Watch | None = None,
 ) -> Run:
     """Go on with a run that was stopped or killed; a finished one is only opened.
+
+    A budget that is not given again stays as it was.
 
     Raises DataError when its data has changed since.
     """
@@ -223,7 +248,7 @@ def resume(
             runner.rerun(record),
             home=configuration.load().home,
             out=Path(record.folder),
-            budget=runner.Budget(minutes=budget_minutes, usd=budget_usd),
+            budget=Budget(minutes=budget_minutes, usd=budget_usd, tokens=budget_tokens),
             watch=watcher,
         )
     return open_run(done.id)
@@ -241,8 +266,7 @@ def estimate(data: str | Path, **options: Unpack[Options]) -> Estimate:
     """Tokens, dollars and time of the run that the same options would make; nothing is trained or sent."""
     settings = _settings(str(data), options)
     prepared = prepare_rows(settings)
-    plans = runner.plan_grid(settings, len(prepared.split.train))
-    return runner.estimate(settings, prepared, trunks(plans))
+    return whole_estimate(settings, prepared, search_plan(settings, prepared))
 
 
 def open_run(name: str) -> Run:
@@ -279,7 +303,8 @@ def _execute(data: str, options: RunOptions, *, evaluate: bool, single: bool = F
         raise UsageError(f"There is no option {min(unknown)!r}.", fix="See the docstring of fewtune.run.")
     if data == "-":
         data = str(keep_standard_input(configuration.load().home / "stdin"))
-    settings = replace(_settings(data, cast(Options, common)), evaluate=evaluate)
+    settings = _settings(data, cast(Options, common), searches=not evaluate and not single)
+    settings = replace(settings, evaluate=evaluate)
     if single:
         settings = replace(settings, cooldown=_TRAIN_COOLDOWN, learning_rates=_single_rate(settings))
     with watched(options.get("watch")) as watch:
@@ -287,37 +312,39 @@ def _execute(data: str, options: RunOptions, *, evaluate: bool, single: bool = F
             settings,
             home=configuration.load().home,
             out=Path(out) if out else None,
-            budget=runner.Budget(minutes=options.get("budget_minutes"), usd=options.get("budget_usd")),
+            budget=_budget(options),
             watch=watch,
         )
     return open_run(done.id)
 
 
-def _single_rate(settings: RunSettings) -> tuple[float, ...]:
-    """Of the default rates the middle one, which is the prior."""
-    rates = settings.learning_rates or tuple(sorted(runner.default_rates(settings)))
-    return (rates[len(rates) // 2],) if not settings.learning_rates else rates
+def _single_rate(settings: RunSettings) -> Stored:
+    """Of the default rates the middle one."""
+    if settings.learning_rates:
+        return settings.learning_rates
+    rates = sorted(default_rates(settings))
+    return (rates[len(rates) // 2],)
 
 
-def _settings(data: str, options: Options) -> RunSettings:
+def _settings(data: str, options: Options, *, searches: bool = False) -> RunSettings:
     from fewtune import providers
 
     common = configuration.load(base=options.get("base"), provider=options.get("provider"), seed=options.get("seed"))
     default = RunSettings(data=data)
-    weight = options.get("prompt_loss_weight")
+    axes = _axes(options, rate_kind(common.provider))
+    halving, folds = options.get("halving"), options.get("folds")
     return RunSettings(
         data=str(Path(data)),
         base=common.base,
         provider=common.provider,
         four_bit=common.four_bit and providers.kind(common.provider).local_base,
         seed=common.seed,
-        epochs=_numbers("--epochs", options.get("epochs"), int) or default.epochs,
-        batch_sizes=_numbers("--batch-size", options.get("batch_size"), int) or default.batch_sizes,
-        learning_rates=_numbers("--learning-rate", options.get("learning_rate"), float),
-        rank=options.get("rank") or default.rank,
-        prompt_loss_weight=default.prompt_loss_weight if weight is None else weight,
+        **axes,
+        searcher=options.get("searcher"),
+        trials=options.get("trials"),
+        halving=default.halving if halving is None and not searches else halving,
+        folds=default.folds if folds is None and not searches else folds,
         gradient_accumulation=options.get("gradient_accumulation") or default.gradient_accumulation,
-        adapt_top=options.get("adapt_top") or default.adapt_top,
         averaged_checkpoints=options.get("averaged_checkpoints") or default.averaged_checkpoints,
         valid_file=valid_file if (valid_file := options.get("valid_file")) is None else str(valid_file),
         recipe=_recipe(options.get("recipe")),
@@ -341,13 +368,51 @@ def _recipe(given: str | None) -> str | None:
     return given
 
 
-def _numbers(option: str, given: Numbers[Number], kind: type[Number]) -> tuple[Number, ...]:
-    if given is None:
-        return ()
+def _axes(options: Options, rate: RateKind) -> dict[str, Any]:
+    """Settings of the axes that were given: those of the file, and the options, which go before it."""
+    found: dict[str, Any] = {}
+    if path := options.get("space"):
+        found = {SETTINGS[name]: written(axis) for name, axis in read_space(_text(path), where=str(path), rate=rate).items()}
+    for name, setting in SETTINGS.items():
+        given: Values = options.get("seeds" if name == "seed" else name)  # type: ignore[assignment]
+        if given is not None:
+            found[setting] = read_axis(name, _typed(given), rate)
+    if isinstance(found.get("seeds"), str):
+        raise UsageError("--seeds has a range, and seeds are repeats.", fix="List them, as in --seeds 0,1,2.")
+    whole = [SETTINGS[name] for name, one in FIELDS.items() if one.whole]
+    return {
+        name: tuple(map(int, value)) if name in whole and isinstance(value, tuple) else value
+        for name, value in found.items()
+    }
+
+
+def _typed(given: str | float | Sequence[float]) -> str:
+    """As it would be typed: numbers from Python are checked like those."""
     if isinstance(given, str):
-        return parse_list(option, given, kind)
-    values = [given] if isinstance(given, int | float) else list(given)
-    return parse_list(option, ",".join(map(str, values)), kind)
+        return given
+    return ",".join(map(str, [given] if isinstance(given, int | float) else given))
+
+
+def _text(path: str | Path) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError("The search space cannot be read.", where=str(path), fix="Give a TOML file.") from error
+
+
+def _check_single(options: RunOptions) -> None:
+    for name, option in (("epochs", "--epochs"), ("batch_size", "--batch-size"), ("learning_rate", "--learning-rate")):
+        given: Values = options.get(name)  # type: ignore[assignment]
+        if given is not None and (".." in _typed(given) or "," in _typed(given).strip(", ")):
+            raise UsageError(
+                f"{option} has several values, and train makes one plan.", fix="Give one, or compare them with: fewtune sweep"
+            )
+
+
+def _budget(options: RunOptions) -> Budget:
+    return Budget(
+        minutes=options.get("budget_minutes"), usd=options.get("budget_usd"), tokens=options.get("budget_tokens")
+    )
 
 
 def _size(given: float | None) -> float | int | None:

@@ -67,9 +67,12 @@ def execute(
         if finished:
             watch(Note(text="This run was finished before: shown again, nothing was trained."))
             return finished
-        agreement = agree(settings, prepared, search, given, store.agreement(run_id))
+        is_here = _is_here(store, run_id, folder)
+        agreement = agree(settings, prepared, search, given, store.agreement(run_id) if is_here else None)
         interruption.check()
         with held(folder, run_id, settings, prepared.dataset.sha256):
+            if not is_here:
+                store.forget(run_id)
             job = _Job(id=run_id, settings=settings, folder=folder, store=store, watch=watch, interruption=interruption)
             return _recorded(job, prepared, search, agreement)
 
@@ -83,6 +86,12 @@ def _finished(store: Runs, run_id: str, folder: Path, settings: RunSettings, giv
     if _is_extended(summary, settings, given, store.agreement(run_id)):
         return None
     return summary if all(Path(path).exists() for path in summary.files.values()) else None
+
+
+def _is_here(store: Runs, run_id: str, folder: Path) -> bool:
+    """Whether what the store knows of the run lies in this folder; in another one it is trained anew."""
+    record = store.get(run_id)
+    return record is not None and record.folder == str(folder) and (folder / "trials").exists()
 
 
 def _is_extended(summary: Summary, settings: RunSettings, given: Budget, agreed: AgreementRecord | None) -> bool:

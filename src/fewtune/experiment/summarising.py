@@ -6,17 +6,19 @@ import os
 import platform
 import shlex
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from fewtune.evaluation.comparison import Compared, Measured
 from fewtune.experiment.data_reporting import data_part
 from fewtune.experiment.judgement import SYSTEMS, Judgement
 from fewtune.experiment.preparation import Prepared
 from fewtune.experiment.settings import RunSettings
-from fewtune.experiment.sweep import Reading
+from fewtune.experiment.outcome import Outcome
+from fewtune.experiment.search_reporting import saved_against_grid, search_part, search_sentence, trial_lines
 from fewtune.report.summary import (
     CurvePoint,
     Difference,
@@ -25,73 +27,89 @@ from fewtune.report.summary import (
     PredictionLine,
     Summary,
     SystemLine,
-    TrialLine,
 )
-from fewtune.search.selection import Selection
 from fewtune.statistics import Interval as Measure
-from fewtune.store.runs import PointRecord, PredictionRecord, RunRecord, TrialRecord
+from fewtune.store.runs import PointRecord, PredictionRecord, RunRecord, Runs, TrialRecord
+from fewtune.types import Usage
 
 _PACKAGES = ("fewtune", "torch", "transformers", "tokenizers", "safetensors", "openai")
 
 
+_OPTIONS = {"batch_sizes": "--batch-size", "learning_rates": "--learning-rate"}
 _REPAIR_OPTIONS = {"refused_repairs": "--no-repair", "accepted_repairs": "--repair"}
 
 
 def summarise_run(
+    store: Runs,
     record: RunRecord,
     settings: RunSettings,
     prepared: Prepared,
-    readings: Sequence[Reading],
-    selection: Selection,
-    judgement: Judgement,
-    trials: Sequence[TrialRecord],
-    points: Sequence[PointRecord],
-    predictions: Sequence[PredictionRecord],
+    outcome: Outcome,
+    judgement: Judgement | None,
     files: Mapping[str, Path],
 ) -> Summary:
-    bills = [trial.usd for trial in trials]
+    trials, points, predictions = store.trials(record.id), store.points(record.id), store.predictions(record.id)
+    usages = [_usage(trial, points) for trial in trials]
+    total = sum(usages, Usage(usd=0.0))
+    saved = saved_against_grid(outcome)
     return Summary(
         id=record.id,
         created=record.created_at,
         state="finished",
-        verdict=judgement.sentence,
+        verdict=judgement.sentence if judgement else search_sentence(outcome, saved, total.usd),
         base=settings.base,
         provider=settings.provider,
         seed=settings.seed,
         command=command(settings),
-        settings={**settings.to_json(), "shots": judgement.shots},
+        settings={**settings.to_json(), "shots": judgement.shots if judgement else 0},
         versions=_versions(),
         machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        seconds=sum(trial.seconds for trial in trials) + sum(one.seconds or 0 for one in _last_of(predictions)),
-        usd=None if None in bills else sum(bill or 0.0 for bill in bills),
+        seconds=total.seconds + sum(one.seconds or 0 for one in _last_of(predictions)),
+        usd=total.usd,
         data=data_part(prepared),
-        trials=tuple(_trial_line(reading, trials) for reading in readings),
-        chosen=selection.chosen,
-        tied=selection.tied,
-        curves=_curves(points),
-        systems=_systems(judgement.measured),
-        differences=_differences(judgement.compared),
+        trials=trial_lines(outcome, trials),
+        chosen=outcome.choice.selection.chosen,
+        tied=outcome.choice.selection.tied,
+        curves=_curves(points, {reading.trunk for reading in outcome.readings}),
+        systems=_systems(judgement.measured if judgement else {}),
+        differences=_differences(judgement.compared if judgement else {}),
         predictions=_prediction_lines(prepared, predictions),
         files={name: str(path) for name, path in files.items()},
+        search=search_part(outcome),
+        saved_against_grid=saved,
+    )
+
+
+def _usage(trial: TrialRecord, points: Sequence[PointRecord]) -> Usage:
+    """Of one that rests or failed, what its last point told."""
+    last = next((point for point in reversed(points) if point.trial_id == trial.id), None)
+    return Usage(
+        tokens=max(trial.tokens, last.tokens if last else 0),
+        seconds=max(trial.seconds, last.seconds if last else 0.0),
+        usd=trial.usd if trial.state != "waiting" else 0.0,
     )
 
 
 def command(settings: RunSettings) -> str:
     """The command line that makes this run again, with every option that is not at its default."""
+    kind = "run" if settings.evaluate else "train" if settings.cooldown else "sweep"
     default = RunSettings(data=settings.data)
-    lists = {"epochs": "--epochs", "batch_sizes": "--batch-size", "learning_rates": "--learning-rate"}
-    words = ["fewtune", "run" if settings.evaluate else "sweep", settings.data]
+    if kind == "sweep":
+        default = replace(default, halving=None, folds=None)
+    words = ["fewtune", kind, settings.data]
     for name, value in settings.to_json().items():
-        if name in ("data", "evaluate") or value == getattr(default, name):
-            continue
-        if name in _REPAIR_OPTIONS:
-            words += [word for code in value for word in (_REPAIR_OPTIONS[name], code)]
-        elif isinstance(value, tuple | list):
-            numbers: tuple[float, ...] = getattr(settings, name)
-            words += [lists[name], ",".join(f"{number:g}" for number in numbers)]
-        else:
-            words += ["--" + name.replace("_", "-"), str(value)]
+        if name not in ("data", "evaluate", "cooldown") and value != getattr(default, name):
+            words += _words(name, value)
     return shlex.join(words)
+
+
+def _words(name: str, value: Any) -> list[str]:
+    if name in _REPAIR_OPTIONS:
+        return [word for code in value for word in (_REPAIR_OPTIONS[name], code)]
+    option = _OPTIONS.get(name, "--" + name.replace("_", "-"))
+    if isinstance(value, bool):
+        return [option if value else option.replace("--", "--no-", 1)]
+    return [option, ",".join(f"{number:g}" for number in value) if isinstance(value, tuple | list) else str(value)]
 
 
 def _versions() -> dict[str, str]:
@@ -113,28 +131,11 @@ def _last_of(predictions: Sequence[PredictionRecord]) -> list[PredictionRecord]:
     return list(by_system.values())
 
 
-def _trial_line(reading: Reading, trials: Sequence[TrialRecord]) -> TrialLine:
-    """A trunk is billed once, so a plan read off it has a price of its own only where everything is free."""
-    point = reading.point
-    free = any(trial.id == reading.trunk and trial.usd == 0 for trial in trials)
-    return TrialLine(
-        id=reading.id,
-        trunk=reading.trunk,
-        plan=asdict(reading.plan),
-        state=reading.state,
-        failure=reading.failure,
-        valid_loss=point.valid_loss if point else None,
-        valid_token_accuracy=point.valid_token_accuracy if point else None,
-        valid_sequence_accuracy=point.valid_sequence_accuracy if point else None,
-        tokens=point.tokens if point else 0,
-        seconds=point.seconds if point else 0.0,
-        usd=0.0 if free else None,
-    )
-
-
-def _curves(points: Sequence[PointRecord]) -> dict[str, tuple[CurvePoint, ...]]:
+def _curves(points: Sequence[PointRecord], trunks: Collection[str]) -> dict[str, tuple[CurvePoint, ...]]:
     curves: dict[str, list[CurvePoint]] = defaultdict(list)
     for point in points:
+        if point.trial_id not in trunks:
+            continue
         curves[point.trial_id].append(
             CurvePoint(
                 step=point.step,

@@ -37,6 +37,9 @@ class TrialLine:
     tokens: int
     seconds: float
     usd: float | None
+    ended: str | None = None
+    """Why its training went no further: `finished`, `dropped` (others did better), `turned` (the loss had stopped
+    falling), `failed`, or `cut` (by the budget)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +88,71 @@ class PredictionLine:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Saved:
+    """What the search trained, against training each plan of each candidate by itself."""
+
+    epochs: float
+    grid_epochs: int
+    share: float
+    """Of the grid's epochs; negative where folds and seeds took more than rungs and shared trainings saved."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """The validation loss of what this search would choose, on rows that took no part in choosing: a mean over rows."""
+
+    value: float
+    interval: Interval | None
+    rows: int
+    optimism: float
+    """How much better the chosen trial looks on these rows."""
+    by: str
+    """`folds` or `resampling`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalistLine:
+    """One of the best two candidates, trained again on other folds and seeds."""
+
+    trial: str
+    loss: float
+    """Mean over the rows of all folds."""
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutLine:
+    """A training that the budget did not buy."""
+
+    trial: str | None
+    """None for a candidate that was not begun."""
+    plan: Mapping[str, Any]
+    """With the epochs that it would have been trained to."""
+    limit: str
+    """`tokens`, `minutes` or `usd`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """How the trials were found and compared."""
+
+    searcher: str
+    """`grid`, `quasi`, `random` or `tpe`."""
+    asked: int
+    """Candidates that were asked for."""
+    candidates: int
+    """Candidates that were trained; each is read off at several numbers of epochs."""
+    rungs: tuple[int, ...]
+    """Epochs at which candidates were compared and some dropped; a single one is the end of all."""
+    folds: int
+    """0 where the finalists were not trained on folds."""
+    seeds: tuple[int, ...]
+    finalists: tuple[FinalistLine, ...]
+    estimate: Estimate | None
+    cut: tuple[CutLine, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Summary:
     id: str
     created: str
@@ -106,9 +174,10 @@ class Summary:
     data: DataPart
     trials: tuple[TrialLine, ...]
     chosen: str | None
-    """Id of the best trial by validation loss."""
+    """Id of the trial to use: the cheapest among the best one and those tied with it; fewest trained tokens, then the
+    smallest rank, then the lowest loss."""
     tied: tuple[str, ...]
-    """Ids of the trials whose validation loss cannot be told from the chosen one's."""
+    """Ids of the others within one standard error of the best one, by the paired difference of the rows' losses."""
     curves: Mapping[str, tuple[CurvePoint, ...]]
     """By trunk id."""
     systems: tuple[SystemLine, ...]
@@ -116,10 +185,16 @@ class Summary:
     predictions: tuple[PredictionLine, ...]
     files: Mapping[str, str]
     """Paths of what the run left: `report`, `adapter`, `train`, `valid`, `test`, ..."""
+    search: Search | None = None
+    """None in runs of version 0.1."""
+    saved_against_grid: Saved | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The documented `--json` document."""
-        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+        document = asdict(self)
+        for line in document["trials"]:
+            line["usage"] = {name: line[name] for name in ("tokens", "seconds", "usd")}
+        return {"schema_version": SCHEMA_VERSION, **document}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Summary:

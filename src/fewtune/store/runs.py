@@ -173,6 +173,11 @@ class Runs:
         """Parts that are None leave what is there; so answers and scores may come one after the other."""
         self._put(predictions, run_id, records)
 
+    def forget(self, run_id: str) -> None:
+        """All that was trained and answered, but not the run."""
+        for table in (trials, points, checkpoints, predictions, agreements):
+            self._write(delete(table).where(table.c.run_id == run_id))
+
     def forget_predictions(self, run_id: str, system: str) -> None:
         """For a system that is another one from now on."""
         self._write(delete(predictions).where(predictions.c.run_id == run_id, predictions.c.system == system))

@@ -1,0 +1,116 @@
+"""A search's outcome as a report shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from statistics import fmean
+
+from fewtune.experiment.measuring import PlanReading, trial_name
+from fewtune.experiment.outcome import Outcome
+from fewtune.report import words
+from fewtune.report.summary import CutLine, Estimate, FinalistLine, Interval, Saved, Search, TrialLine
+from fewtune.search.budget import grid_epochs
+from fewtune.store.runs import TrialRecord
+
+
+def search_part(outcome: Outcome) -> Search:
+    search = outcome.search
+    return Search(
+        searcher=search.searcher,
+        asked=search.wanted,
+        candidates=len(outcome.rounds.candidates),
+        rungs=tuple(rung.epochs for rung in search.halving.rungs),
+        folds=len(search.folds) if outcome.finals.pooled else 0,
+        seeds=search.space.seeds if outcome.finals.pooled else search.space.seeds[:1],
+        finalists=tuple(
+            FinalistLine(
+                trial=f"{trial_name(one.finalist.candidate)}-e{one.finalist.epochs}",
+                loss=fmean(one.rows),
+                rows=len(one.rows),
+            )
+            for one in outcome.finals.pooled
+        ),
+        estimate=_estimate(outcome),
+        cut=_cut(outcome),
+    )
+
+
+def saved_against_grid(outcome: Outcome) -> Saved:
+    whole = grid_epochs(outcome.search.space.epochs, len(outcome.rounds.candidates))
+    trained = round(outcome.epochs_trained, 3)
+    return Saved(epochs=trained, grid_epochs=whole, share=1 - trained / whole)
+
+
+def trial_lines(outcome: Outcome, trials: Sequence[TrialRecord]) -> tuple[TrialLine, ...]:
+    free = {trial.id for trial in trials if trial.usd == 0}
+    cut = {one.start.candidate for one in outcome.rounds.cut}
+    fates = {number: fate.reason for number, fate in outcome.rounds.fates.items()}
+    ended = {**fates, **dict.fromkeys(cut, "cut")}
+    return tuple(_trial_line(one, one.trunk in free, ended.get(one.candidate)) for one in outcome.readings)
+
+
+def search_sentence(outcome: Outcome, saved: Saved, usd: float | None) -> str:
+    """For a search that compared nothing with the base: what was chosen, and what it took."""
+    winner, tied = outcome.winner, len(outcome.choice.selection.tied)
+    plan, loss = winner.plan, winner.point.valid_loss if winner.point else None
+    told = f"validation loss {loss:.3f}" if loss is not None else "validation loss not told"
+    alike = f", tied with {words.counted(tied, 'other')} and the cheapest of them" if tied else ""
+    return (
+        f"Best: {words.counted(plan.epochs, 'epoch')}, batch {plan.batch_size}, rate {plan.learning_rate:g} "
+        f"({told}){alike}. {saved_sentence(saved)} Cost: {words.dollars(usd)}. "
+        "Nothing was compared with the base: fewtune run does that."
+    )
+
+
+def saved_sentence(saved: Saved) -> str:
+    took = f"{saved.epochs:g} {'epoch was' if saved.epochs == 1 else 'epochs were'} trained"
+    if saved.share >= 0:
+        return f"{took}, {words.share(saved.share)} fewer than the {saved.grid_epochs} of the grid."
+    return f"{took}, folds and seeds among them; the grid alone takes {saved.grid_epochs}."
+
+
+def _trial_line(reading: PlanReading, free: bool, ended: str | None) -> TrialLine:
+    """A trunk is billed once, so a plan read off it has a price of its own only where everything is free."""
+    point = reading.point
+    return TrialLine(
+        id=reading.id,
+        trunk=reading.trunk,
+        plan=asdict(reading.plan),
+        state=reading.state,
+        failure=reading.failure,
+        valid_loss=point.valid_loss if point else None,
+        valid_token_accuracy=point.valid_token_accuracy if point else None,
+        valid_sequence_accuracy=point.valid_sequence_accuracy if point else None,
+        tokens=point.tokens if point else 0,
+        seconds=point.seconds if point else 0.0,
+        usd=0.0 if free else None,
+        ended=ended,
+    )
+
+
+def _estimate(outcome: Outcome) -> Estimate | None:
+    found = outcome.choice.estimate
+    if found is None or outcome.choice.by is None:
+        return None
+    return Estimate(
+        value=found.value,
+        interval=Interval(low=found.interval.low, high=found.interval.high) if found.interval else None,
+        rows=len(found.rows),
+        optimism=found.optimism,
+        by=outcome.choice.by,
+    )
+
+
+def _cut(outcome: Outcome) -> tuple[CutLine, ...]:
+    begun = tuple(
+        CutLine(
+            trial=trial_name(one.start.candidate),
+            plan=asdict(replace(outcome.rounds.candidates[one.start.candidate], epochs=one.start.epochs)),
+            limit=one.limit,
+        )
+        for one in outcome.cut
+    )
+    limit = outcome.rounds.limit
+    never = (CutLine(trial=None, plan=asdict(plan), limit=limit) for plan in outcome.rounds.left_out if limit)
+    return (*begun, *never)
