@@ -28,12 +28,14 @@ def test_a_budget_is_never_exceeded_and_whoever_is_cut_would_have_exceeded_it(
 
 
 @given(st.integers(1, 40), st.integers(800, 30_000), st.integers(1, 5))
-def test_as_many_candidates_as_the_budget_takes_to_the_end_are_begun(candidates: int, tokens: int, folds: int) -> None:
-    count = affordable(Budget(tokens=tokens), HALVING, candidates, Cost(tokens=100), folds=folds)
-    repeated = folds if count > 1 else 1
+def test_as_many_candidates_as_the_budget_takes_to_the_end_are_begun(
+    candidates: int, tokens: int, repeats: int
+) -> None:
+    count = affordable(Budget(tokens=tokens), HALVING, candidates, Cost(tokens=100), repeats=repeats)
+    repeated = repeats if count > 1 else 0
     assert 100 * halving_epochs(HALVING, count, repeated) <= tokens
     if count < candidates:
-        assert 100 * halving_epochs(HALVING, count + 1, folds) > tokens
+        assert 100 * halving_epochs(HALVING, count + 1, repeats) > tokens
 
 
 def test_a_budget_that_does_not_buy_one_training_is_refused_with_the_least_that_would() -> None:
@@ -53,5 +55,5 @@ def test_no_limit_buys_everything() -> None:
 
 def test_halving_costs_a_fraction_of_the_grid() -> None:
     assert halving_epochs(HALVING, 30) == 30 + 15 + 8 * 2 + 4 * 4
-    assert halving_epochs(HALVING, 30, folds=5) == 77 + 2 * 8 * 4
+    assert halving_epochs(HALVING, 30, repeats=4) == 77 + 2 * 8 * 4
     assert grid_epochs((1, 2, 4, 8), 30) == 450

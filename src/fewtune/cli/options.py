@@ -42,7 +42,9 @@ Halving = Annotated[
 ]
 Folds = Annotated[
     int | None,
-    typer.Option("--folds", help="Train the finalists on folds too; run: 0, sweep: 5 below 60 validation rows, else 3."),
+    typer.Option(
+        "--folds", help="Train the finalists on folds too; run: 0, sweep: 5 below 60 validation rows, else 3."
+    ),
 ]
 GradientAccumulation = Annotated[
     int, typer.Option("--gradient-accumulation", help="Batches summed before an optimizer step.", min=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 
 from fewtune import providers
 from fewtune.experiment.estimating import FREE_MINUTES, Estimate, check_dollars, estimate_sweep, too_long
@@ -13,7 +13,7 @@ from fewtune.experiment.searching import SearchPlan
 from fewtune.experiment.settings import RunSettings
 from fewtune.search.budget import Budget, Cost, affordable
 from fewtune.store.runs import AgreementRecord
-from fewtune.types import Example, Plan
+from fewtune.types import Example
 
 _FOLD_MARGIN = 1.05
 """A fold's tokens are told from its characters."""
@@ -51,7 +51,7 @@ def whole_estimate(settings: RunSettings, prepared: Prepared, search: SearchPlan
 
 
 def _together(given: Budget, stored: AgreementRecord | None) -> Budget:
-    before = stored.limits if stored else {}
+    before = stored.limits if stored else dict[str, float | None]()
     values = {one.name: getattr(given, one.name) for one in fields(given)}
     return Budget(**{name: before.get(name) if value is None else value for name, value in values.items()})
 

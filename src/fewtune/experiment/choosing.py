@@ -29,7 +29,9 @@ def choose(readings: Sequence[PlanReading], pooled: Sequence[Pooled], seed: int)
     if entered and set(entered) <= set(known):
         return _by_pooled({name: known[name] for name in entered}, entered, seed)
     losses = {name: one.point.valid_row_losses for name, one in known.items() if one.point}
-    means = {name: one.point.valid_loss for name, one in known.items() if one.point and one.point.valid_loss is not None}
+    means = {
+        name: one.point.valid_loss for name, one in known.items() if one.point and one.point.valid_loss is not None
+    }
     cost, ranks = _costs(known.values()), {name: one.plan.rank for name, one in known.items()}
     selection = select(losses, means, cost, ranks=ranks)
     scored = {name: rows for name, rows in losses.items() if rows and all(map(math.isfinite, rows))}

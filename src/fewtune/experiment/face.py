@@ -27,7 +27,7 @@ from fewtune.providers.contract import BASE, Chunk, Provider, Request
 from fewtune.report import html
 from fewtune.report.notebook import summary_html
 from fewtune.report.summary import Summary, TrialLine
-from fewtune.search.axis import FIELDS, RateKind
+from fewtune.search.axis import RateKind
 from fewtune.search.budget import Budget
 from fewtune.search.space_file import read_space
 from fewtune.store.runs import RunRecord, Runs
@@ -372,18 +372,17 @@ def _axes(options: Options, rate: RateKind) -> dict[str, Any]:
     """Settings of the axes that were given: those of the file, and the options, which go before it."""
     found: dict[str, Any] = {}
     if path := options.get("space"):
-        found = {SETTINGS[name]: written(axis) for name, axis in read_space(_text(path), where=str(path), rate=rate).items()}
+        found = {
+            SETTINGS[name]: written(name, axis)
+            for name, axis in read_space(_text(path), where=str(path), rate=rate).items()
+        }
     for name, setting in SETTINGS.items():
         given: Values = options.get("seeds" if name == "seed" else name)  # type: ignore[assignment]
         if given is not None:
             found[setting] = read_axis(name, _typed(given), rate)
     if isinstance(found.get("seeds"), str):
         raise UsageError("--seeds has a range, and seeds are repeats.", fix="List them, as in --seeds 0,1,2.")
-    whole = [SETTINGS[name] for name, one in FIELDS.items() if one.whole]
-    return {
-        name: tuple(map(int, value)) if name in whole and isinstance(value, tuple) else value
-        for name, value in found.items()
-    }
+    return found
 
 
 def _typed(given: str | float | Sequence[float]) -> str:
@@ -405,7 +404,8 @@ def _check_single(options: RunOptions) -> None:
         given: Values = options.get(name)  # type: ignore[assignment]
         if given is not None and (".." in _typed(given) or "," in _typed(given).strip(", ")):
             raise UsageError(
-                f"{option} has several values, and train makes one plan.", fix="Give one, or compare them with: fewtune sweep"
+                f"{option} has several values, and train makes one plan.",
+                fix="Give one, or compare them with: fewtune sweep",
             )
 
 

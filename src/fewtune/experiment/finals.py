@@ -45,7 +45,9 @@ def contest(sweep: Sweep, search: SearchPlan, prepared: Prepared, rounds: Rounds
     in_time = False
     while not in_time:
         ended = {one.id for one in sweep.store.trials(sweep.run_id) if one.state in ("failed", "finished")}
-        missing = [(one.candidate, trials[name], one.epochs) for one in wanted if (name := _name(search, one)) not in ended]
+        missing = [
+            (one.candidate, trials[name], one.epochs) for one in wanted if (name := _name(search, one)) not in ended
+        ]
         admission = sweep.admit(missing)
         if admission.cut:
             return Finals(pooled=(), cut=admission.cut)
@@ -87,19 +89,25 @@ def _pooled(
         own = [one for one in wanted if one.candidate == finalist.candidate]
         scores = _scores(sweep, search, own)
         if not search.folds:
-            rungs = rows_at(sweep.store, sweep.run_id, trial_name(finalist.candidate), finalist.epochs)
-            scores = scores and rungs and {(0, 0): rungs, **scores}
-        if scores:
+            scores |= _of_the_rungs(sweep, finalist)
+        if len(scores) == len(own) + (not search.folds):
             rows, groups = pooled(scores)
             found.append(Pooled(finalist=finalist, rows=rows, groups=groups))
     return tuple(found)
 
 
-def _scores(sweep: Sweep, search: SearchPlan, own: Sequence[Repeat]) -> Scores | None:
-    scores: Scores = {}
-    for one in own:
-        rows = rows_at(sweep.store, sweep.run_id, _name(search, one), one.epochs)
-        if rows is None:
-            return None
-        scores[one.fold, search.space.seeds.index(one.seed)] = rows
-    return scores
+def _scores(sweep: Sweep, search: SearchPlan, own: Sequence[Repeat]) -> Scores:
+    """Of those that were measured."""
+    found = {
+        (one.fold, search.space.seeds.index(one.seed)): _rows(sweep, _name(search, one), one.epochs) for one in own
+    }
+    return {place: rows for place, rows in found.items() if rows is not None}
+
+
+def _of_the_rungs(sweep: Sweep, finalist: Finalist) -> Scores:
+    rows = _rows(sweep, trial_name(finalist.candidate), finalist.epochs)
+    return {} if rows is None else {(0, 0): rows}
+
+
+def _rows(sweep: Sweep, trial: str, epochs: int) -> tuple[float, ...] | None:
+    return rows_at(sweep.store, sweep.run_id, trial, epochs)

@@ -118,4 +118,8 @@ def _validated(points: Iterable[PointRecord], checkpoint: CheckpointRecord) -> P
     A loss that is not finite is stored as none, but with its rows.
     """
     before = (one for one in points if one.step <= checkpoint.step)
-    return max((one for one in before if one.valid_loss is not None or one.valid_row_losses), key=lambda p: p.step, default=None)
+    return max(
+        (one for one in before if one.valid_loss is not None or one.valid_row_losses),
+        key=lambda p: p.step,
+        default=None,
+    )

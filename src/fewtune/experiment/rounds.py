@@ -89,9 +89,7 @@ def _candidates(store: Runs, run_id: str) -> dict[int, Plan]:
     return {number: found[number] for number in sorted(found)}
 
 
-def _enlist(
-    sweep: Sweep, search: SearchPlan, prepared: Prepared, goal: int, readings: Sequence[Reading] = ()
-) -> bool:
+def _enlist(sweep: Sweep, search: SearchPlan, prepared: Prepared, goal: int, readings: Sequence[Reading] = ()) -> bool:
     """Ask for candidates and store them, all at once, before one is trained; whether there were any."""
     known = _candidates(sweep.store, sweep.run_id)
     count = goal - len(known)

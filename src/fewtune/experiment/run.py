@@ -98,7 +98,7 @@ def _is_extended(summary: Summary, settings: RunSettings, given: Budget, agreed:
     """Whether more trials are asked for, or a limit that has cut some is raised."""
     if summary.search is None:
         return False
-    limits = agreed.limits if agreed else {}
+    limits = agreed.limits if agreed else dict[str, float | None]()
     raised = any(value > (limits.get(name) or value) for name, value in given.limits().items())
     return (settings.trials or 0) > summary.search.asked or (raised and bool(summary.search.cut))
 
@@ -160,9 +160,7 @@ def connect(settings: RunSettings, prepared: Prepared, folder: Path) -> Provider
     return providers.connect(settings.provider, workspace)
 
 
-def _search(
-    job: _Job, provider: Provider, prepared: Prepared, search: SearchPlan, agreement: Agreement
-) -> Outcome:
+def _search(job: _Job, provider: Provider, prepared: Prepared, search: SearchPlan, agreement: Agreement) -> Outcome:
     epochs = _counted(search.epochs(search.wanted), "epoch")
     most = "at most " if search.stops_early or search.repeats else ""
     job.watch(Stage(name="train", text=f"Training {_counted(search.wanted, 'trial')}, {most}{epochs} in all"))

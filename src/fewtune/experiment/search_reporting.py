@@ -58,16 +58,9 @@ def search_sentence(outcome: Outcome, saved: Saved, usd: float | None) -> str:
     alike = f", tied with {words.counted(tied, 'other')} and the cheapest of them" if tied else ""
     return (
         f"Best: {words.counted(plan.epochs, 'epoch')}, batch {plan.batch_size}, rate {plan.learning_rate:g} "
-        f"({told}){alike}. {saved_sentence(saved)} Cost: {words.dollars(usd)}. "
+        f"({told}){alike}. {words.saved(saved.epochs, saved.grid_epochs, saved.share)} Cost: {words.dollars(usd)}. "
         "Nothing was compared with the base: fewtune run does that."
     )
-
-
-def saved_sentence(saved: Saved) -> str:
-    took = f"{saved.epochs:g} {'epoch was' if saved.epochs == 1 else 'epochs were'} trained"
-    if saved.share >= 0:
-        return f"{took}, {words.share(saved.share)} fewer than the {saved.grid_epochs} of the grid."
-    return f"{took}, folds and seeds among them; the grid alone takes {saved.grid_epochs}."
 
 
 def _trial_line(reading: PlanReading, free: bool, ended: str | None) -> TrialLine:

@@ -37,6 +37,7 @@ ENOUGH_TO_HALVE = 8
 _TRIALS = 16
 _MULTIPLIER = 1.0
 """A service that bills is asked for one training by default, at its own rate."""
+_USUAL_BATCH = 4
 _NEVER = 10**9
 
 
@@ -107,12 +108,13 @@ def rate_kind(provider: str) -> RateKind:
 
 def read_axis(name: str, text: str, rate: RateKind) -> Values:
     """What was typed as a setting, checked."""
-    return written(parse_axis(FIELDS[name], text, rate=rate))
+    return written(name, parse_axis(FIELDS[name], text, rate=rate))
 
 
-def written(axis: Axis) -> Values:
+def written(name: str, axis: Axis) -> Values:
+    """The setting of an axis: whole numbers as such, a range as it is typed."""
     if isinstance(axis, Choices):
-        return axis.values
+        return tuple(int(value) for value in axis.values) if FIELDS[name].whole else axis.values
     return f"{axis.low:g}..{axis.high:g} {axis.scale}"
 
 
@@ -127,7 +129,9 @@ def space_of(settings: RunSettings, rows: int) -> Space:
         cooldown=settings.cooldown,
     )
     whole = space(first, axes, rows=rows, seed=settings.seed)
-    fixed = {name: axis.values[0] for name, axis in whole.axes.items() if isinstance(axis, Choices) and not axis.values[1:]}
+    fixed = {
+        name: axis.values[0] for name, axis in whole.axes.items() if isinstance(axis, Choices) and not axis.values[1:]
+    }
     return replace(
         whole,
         base_plan=whole.plan(fixed),
@@ -146,7 +150,7 @@ def _axes(settings: RunSettings, rows: int) -> Mapping[str, Axis]:
         elif values:
             found[name] = choices(FIELDS[name], values, rate=rate_kind(settings.provider))
     if settings.batch_sizes == RunSettings(data="").batch_sizes:
-        found["batch_size"] = Choices(values=(min(settings.batch_sizes[0], rows),))
+        found["batch_size"] = Choices(values=(min(_USUAL_BATCH, rows),))
     return found
 
 
@@ -176,9 +180,7 @@ def _wanted(settings: RunSettings, searched: Space, searcher: str) -> int:
     return min(asked, size) if size else asked
 
 
-def _halving(
-    settings: RunSettings, searched: Space, searcher: str, wanted: int
-) -> tuple[Halving, str | None]:
+def _halving(settings: RunSettings, searched: Space, searcher: str, wanted: int) -> tuple[Halving, str | None]:
     """As the settings want it; without it there is one rung, at the end, and nobody is stopped."""
     last = searched.epochs[-1]
     whole = Halving(rungs=(Rung(epochs=last),), patience=_NEVER)

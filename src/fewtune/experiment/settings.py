@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-
 Values = tuple[float, ...] | str
 """A list, or a range as it is typed: `1e-4..3e-3 log`."""
 

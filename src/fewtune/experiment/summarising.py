@@ -10,15 +10,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from fewtune.evaluation.comparison import Compared, Measured
 from fewtune.experiment.data_reporting import data_part
 from fewtune.experiment.judgement import SYSTEMS, Judgement
-from fewtune.experiment.preparation import Prepared
-from fewtune.experiment.settings import RunSettings
 from fewtune.experiment.outcome import Outcome
+from fewtune.experiment.preparation import Prepared
 from fewtune.experiment.search_reporting import saved_against_grid, search_part, search_sentence, trial_lines
+from fewtune.experiment.settings import RunSettings
 from fewtune.report.summary import (
     CurvePoint,
     Difference,
@@ -109,7 +109,9 @@ def _words(name: str, value: Any) -> list[str]:
     option = _OPTIONS.get(name, "--" + name.replace("_", "-"))
     if isinstance(value, bool):
         return [option if value else option.replace("--", "--no-", 1)]
-    return [option, ",".join(f"{number:g}" for number in value) if isinstance(value, tuple | list) else str(value)]
+    if isinstance(value, tuple):
+        return [option, ",".join(f"{number:g}" for number in cast("tuple[float, ...]", value))]
+    return [option, str(value)]
 
 
 def _versions() -> dict[str, str]:

@@ -11,7 +11,7 @@ from fewtune.evaluation import metrics as evaluation
 from fewtune.report import metrics, words
 from fewtune.report.data_part import DataPart
 from fewtune.report.metrics import Metric
-from fewtune.report.summary import Difference, Summary, TrialLine
+from fewtune.report.summary import CutLine, Difference, Estimate, Search, Summary, TrialLine
 
 _MOST_LISTED = 40
 _FAILED_LISTED = 5
@@ -111,6 +111,54 @@ def sweep(summary: Summary) -> Sweep:
     )
     same = tuple((name, words.setting(value)) for name, value in first.items() if name not in fields)
     return Sweep(fields=fields, same=same, rows=tuple(rows))
+
+
+def search_lines(summary: Summary) -> tuple[str, ...]:
+    """How the search went, in sentences: what it cost, what the winner is worth, and what the budget cut."""
+    if summary.search is None:
+        return ()
+    lines = [_searched(summary.search)]
+    if saved := summary.saved_against_grid:
+        lines.append(words.saved(saved.epochs, saved.grid_epochs, saved.share))
+    if summary.search.estimate:
+        lines.append(_estimated(summary.search.estimate))
+    if summary.search.cut:
+        lines.append(_cut(summary.search.cut))
+    return tuple(lines)
+
+
+def _searched(search: Search) -> str:
+    found = words.counted(search.candidates, "candidate")
+    halved = f", the worse half stopped after {_listed(search.rungs[:-1])} epochs" if search.rungs[1:] else ""
+    again = [words.counted(search.folds, "fold")] * bool(search.folds)
+    again += [words.counted(len(search.seeds), "seed")] * (len(search.seeds) > 1)
+    finals = f"; the best {len(search.finalists)} trained again on {' and '.join(again)}" if again else ""
+    return f"{found} ({search.searcher}){halved}{finals}."
+
+
+def _listed(numbers: tuple[int, ...]) -> str:
+    *first, last = map(str, numbers)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _estimated(estimate: Estimate) -> str:
+    interval = (
+        f" ({words.loss(estimate.interval.low)} to {words.loss(estimate.interval.high)})" if estimate.interval else ""
+    )
+    luck = (
+        f"; on the rows that chose it, it looks {words.loss(estimate.optimism)} better" if estimate.optimism > 0 else ""
+    )
+    return (
+        f"On rows that did not choose it the chosen trial's loss is {words.loss(estimate.value)}{interval}, "
+        f"a mean over {words.counted(estimate.rows, 'row')}, by {estimate.by}{luck}."
+    )
+
+
+def _cut(cut: tuple[CutLine, ...]) -> str:
+    begun = ", ".join(f"{line.trial} to {line.plan['epochs']} epochs" for line in cut if line.trial)
+    never = sum(line.trial is None for line in cut)
+    parts = [part for part in (begun, words.counted(never, "candidate") if never else "") if part]
+    return f"Not bought by the budget ({', '.join(sorted({line.limit for line in cut}))}): {'; '.join(parts)}."
 
 
 def varied(plans: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:

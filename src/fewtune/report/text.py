@@ -95,6 +95,8 @@ def _sweep(summary: Summary, console: Console) -> None:
     console.print(table)
     if len(found.rows) > SHOWN_TRIALS:
         console.print(_text(f"The best {SHOWN_TRIALS} of {len(found.rows)} trials.", "dim"))
+    for line in tables.search_lines(summary):
+        console.print(_text(line, "dim"))
     for row in found.rows:
         if row.trial.failure:
             console.print(_text(f"Trial {row.trial.id} failed: {row.trial.failure}", "red"))

@@ -99,6 +99,14 @@ def setting(value: object) -> str:
     return "none" if value is None else printable(str(value))
 
 
+def saved(epochs: float, grid_epochs: int, share_saved: float) -> str:
+    """What a search trained, against the grid of its plans."""
+    took = f"{epochs:g} {'epoch was' if epochs == 1 else 'epochs were'} trained"
+    if share_saved >= 0:
+        return f"{took}, {share(share_saved)} fewer than the {count(grid_epochs)} of the grid."
+    return f"{took}, folds and seeds among them; the grid alone takes {count(grid_epochs)}."
+
+
 def heading(name: str) -> str:
     """`learning_rate` as `learning rate`."""
     return printable(name).replace("_", " ")
