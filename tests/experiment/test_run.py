@@ -122,7 +122,7 @@ def test_a_budget_that_is_too_small_stops_before_anything_is_written(few_rows: P
 def test_a_hosted_service_is_never_paid_without_a_budget(few_rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-not-a-key")
     with pytest.raises(BudgetError, match="no budget was given"):
-        fewtune.run(few_rows, **SMALL, provider="openai", base="gpt-4o-mini")
+        fewtune.run(few_rows, **{**SMALL, "learning_rate": 1}, provider="openai", base="gpt-4o-mini")
 
 
 def test_findings_are_repaired_without_asking_and_listed(examples_folder: Path) -> None:

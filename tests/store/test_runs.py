@@ -83,7 +83,7 @@ class TestRuns:
         store.end(RUN.id, "failed", error="the disk is full")
         assert store.find(RUN.id).error == "the disk is full"
         store.begin(replace(RUN, created_at=now(), settings={"epochs": [9]}))
-        assert store.all() == [RUN]
+        assert store.all() == [replace(RUN, settings={"epochs": [9]})]
 
     def test_a_run_that_moved_is_known_at_its_new_folder(self, store: Runs) -> None:
         store.begin(RUN)

@@ -24,6 +24,7 @@ from fewtune.types import Example, Plan, Usage
 
 _TPE_BATCH = 4
 """Candidates that TPE proposes at a time, and that are trained side by side."""
+_ROUNDING = 1e-6
 _PASSED = sys.float_info.max
 """The score of who was not trained to a rung because of the budget: behind all who were, and not failed."""
 
@@ -50,9 +51,14 @@ class _Budgeted:
 
     cut: list[Cut] = field(default_factory=list[Cut])
 
-    @property
-    def readings(self) -> list[Reading]:
-        return [Reading(candidate=one.start.candidate, epochs=one.start.epochs, score=_PASSED) for one in self.cut]
+    readings: list[Reading] = field(default_factory=list[Reading])
+
+    def add(self, cut: Sequence[Cut], decision: Decision) -> None:
+        self.cut += cut
+        self.readings += [
+            Reading(candidate=one, epochs=decision.advance[one].epochs, score=_PASSED)
+            for one in (each.start.candidate for each in cut)
+        ]
 
 
 def conduct(sweep: Sweep, search: SearchPlan, prepared: Prepared) -> Rounds:
@@ -131,11 +137,13 @@ def _trial(search: SearchPlan, prepared: Prepared, number: int, plan: Plan) -> T
 def _train(sweep: Sweep, search: SearchPlan, prepared: Prepared) -> Rounds:
     candidates = _candidates(sweep.store, sweep.run_id)
     trials = {number: _trial(search, prepared, number, plan) for number, plan in candidates.items()}
-    budgeted = _Budgeted()
+    budgeted, told = _Budgeted(), 0
     while True:
         readings = measured(sweep.store, sweep.run_id, candidates)
         decision = decide(search.halving, candidates, [*readings, *budgeted.readings])
-        _tell(sweep, decision, len(candidates))
+        if len(decision.fates) > told:
+            told = len(decision.fates)
+            _tell(sweep, decision, len(candidates))
         if decision.is_over:
             return Rounds(
                 candidates=candidates,
@@ -145,9 +153,13 @@ def _train(sweep: Sweep, search: SearchPlan, prepared: Prepared) -> Rounds:
                 left_out=(),
                 limit=None,
             )
-        wanted = [(number, trials[number], rung.epochs) for number, rung in decision.advance.items()]
+        stood = sweep.stood()
+        wanted = [
+            (number, trials[number], _target(search, rung.epochs, stood.get(trials[number].id, 0.0)))
+            for number, rung in decision.advance.items()
+        ]
         admission = sweep.admit(wanted)
-        budgeted.cut += admission.cut
+        budgeted.add(admission.cut, decision)
         if admission.admitted:
             in_time = sweep.train([(trials[one.candidate], one.epochs) for one in admission.admitted])
             if in_time and measured(sweep.store, sweep.run_id, candidates) == readings:
@@ -156,9 +168,13 @@ def _train(sweep: Sweep, search: SearchPlan, prepared: Prepared) -> Rounds:
                 )
 
 
+def _target(search: SearchPlan, rung: int, stood: float) -> int:
+    """Where candidates can be stopped, after every epoch: they are looked at whenever one was validated, so it makes
+    no difference whether a process was killed on the way to the rung."""
+    return min(rung, int(stood + _ROUNDING) + 1) if search.stops_early else rung
+
+
 def _tell(sweep: Sweep, decision: Decision, count: int) -> None:
-    if not decision.fates:
-        return
     ended = tuple(trial_name(one.candidate) for one in decision.fates)
     epochs = max(one.epochs for one in decision.fates)
     text = f"After {epochs} {'epoch' if epochs == 1 else 'epochs'}, {count - len(ended)} of {count} trials go on."

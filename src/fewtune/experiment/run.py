@@ -72,7 +72,7 @@ def execute(
         interruption.check()
         with held(folder, run_id, settings, prepared.dataset.sha256):
             if not is_here:
-                store.forget(run_id)
+                _begin_anew(store, run_id, settings, folder)
             job = _Job(id=run_id, settings=settings, folder=folder, store=store, watch=watch, interruption=interruption)
             return _recorded(job, prepared, search, agreement)
 
@@ -92,6 +92,13 @@ def _is_here(store: Runs, run_id: str, folder: Path) -> bool:
     """Whether what the store knows of the run lies in this folder; in another one it is trained anew."""
     record = store.get(run_id)
     return record is not None and record.folder == str(folder) and (folder / "trials").exists()
+
+
+def _begin_anew(store: Runs, run_id: str, settings: RunSettings, folder: Path) -> None:
+    """What was told before is not in the store any more, so it has to be told again; jobs that are paid are kept."""
+    store.forget(run_id)
+    if not providers.kind(settings.provider).bills:
+        shutil.rmtree(folder / "trials", ignore_errors=True)
 
 
 def _is_extended(summary: Summary, settings: RunSettings, given: Budget, agreed: AgreementRecord | None) -> bool:
