@@ -66,7 +66,7 @@ def test_the_finalists_are_trained_on_folds_of_the_rows_that_judge_nothing(few_r
     data = swept.summary.data
     assert {one.rows for one in search.finalists} == {data.train_rows + data.valid_rows}
     folds = [one for one in Runs(load().home).trials(swept.id) if "-f" in one.id]
-    assert len(folds) == 2 * 5
+    assert len(folds) == 2 * 4
 
 
 def test_several_seeds_train_the_finalists_again_and_none_of_them_is_chosen(few_rows: Path) -> None:

@@ -46,7 +46,7 @@ def _by_pooled(known: dict[str, PlanReading], entered: dict[str, Pooled], seed: 
     means = {name: fmean(rows) for name, rows in losses.items()}
     selection = select(losses, means, cost, ranks=ranks, groups=groups)
     if len(set(groups)) > 1:
-        return Choice(selection=selection, estimate=by_folds(losses, cost, groups, ranks=ranks), by="folds")
+        return Choice(selection=selection, estimate=by_folds(losses, cost, groups, ranks=ranks, chose=(0,)), by="folds")
     estimate = by_resampling(losses, cost, ranks=ranks, seed=seed)
     return Choice(selection=selection, estimate=estimate, by="resampling" if estimate else None)
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fewtune.experiment.measuring import rows_at, trial_name
-from fewtune.experiment.preparation import Prepared
 from fewtune.experiment.rounds import Rounds, as_trial
 from fewtune.experiment.searching import SearchPlan
 from fewtune.experiment.sweep import Sweep
@@ -35,13 +34,13 @@ class Finals:
     cut: tuple[Cut, ...]
 
 
-def contest(sweep: Sweep, search: SearchPlan, prepared: Prepared, rounds: Rounds) -> Finals:
+def contest(sweep: Sweep, search: SearchPlan, rounds: Rounds) -> Finals:
     """Train the finalists on every fold with every seed; with one finalist there is nothing to decide."""
     chosen = finalists(rounds.readings, search.space.epochs)
     if len(chosen) < 2 or not search.repeats:
         return Finals(pooled=(), cut=())
-    wanted = _wanted(search, chosen)
-    trials = {_name(search, one): _trial(search, prepared, rounds, one) for one in wanted}
+    wanted = repeats(chosen, folds=len(search.folds), seeds=search.space.seeds)
+    trials = {_name(search, one): _trial(search, rounds, one) for one in wanted}
     in_time = False
     while not in_time:
         ended = {one.id for one in sweep.store.trials(sweep.run_id) if one.state in ("failed", "finished")}
@@ -55,27 +54,14 @@ def contest(sweep: Sweep, search: SearchPlan, prepared: Prepared, rounds: Rounds
     return Finals(pooled=_pooled(sweep, search, chosen, wanted), cut=())
 
 
-def _wanted(search: SearchPlan, chosen: Sequence[Finalist]) -> tuple[Repeat, ...]:
-    """Without folds the rungs' split is the only one, and the rungs have trained on it with the first seed.
-
-    Folds divide the rows anew, so there nothing is done yet.
-    """
-    seeds = search.space.seeds
-    if not search.folds:
-        return repeats(chosen, folds=1, seeds=seeds)
-    return repeats(chosen, folds=len(search.folds), seeds=seeds, done=())
-
-
 def _name(search: SearchPlan, one: Repeat) -> str:
     """A finalist may come to another length when a sweep is extended: that is another training."""
     place = search.space.seeds.index(one.seed)
     return f"{trial_name(one.candidate)}-e{one.epochs}-f{one.fold + 1}-s{place + 1}"
 
 
-def _trial(search: SearchPlan, prepared: Prepared, rounds: Rounds, one: Repeat) -> Trial:
+def _trial(search: SearchPlan, rounds: Rounds, one: Repeat) -> Trial:
     plan = replace(rounds.candidates[one.candidate], epochs=one.epochs)
-    if not search.folds:
-        return as_trial(_name(search, one), plan, one.seed, prepared.split.train, prepared.split.valid)
     fold = search.folds[one.fold]
     return as_trial(_name(search, one), plan, one.seed, fold.train, fold.judge)
 
@@ -87,10 +73,8 @@ def _pooled(
     found: list[Pooled] = []
     for finalist in chosen:
         own = [one for one in wanted if one.candidate == finalist.candidate]
-        scores = _scores(sweep, search, own)
-        if not search.folds:
-            scores |= _of_the_rungs(sweep, finalist)
-        if len(scores) == len(own) + (not search.folds):
+        scores = {**_of_the_rungs(sweep, finalist), **_scores(sweep, search, own)}
+        if len(scores) == len(own) + 1:
             rows, groups = pooled(scores)
             found.append(Pooled(finalist=finalist, rows=rows, groups=groups))
     return tuple(found)

@@ -37,7 +37,7 @@ class Outcome:
 def search_through(sweep: Sweep, search: SearchPlan, prepared: Prepared) -> Outcome:
     """Raises TrainingError where no training came to a finite loss."""
     rounds = conduct(sweep, search, prepared)
-    finals = contest(sweep, search, prepared, rounds)
+    finals = contest(sweep, search, rounds)
     readings = plan_readings(sweep.store, sweep.run_id, rounds.candidates, search.space.epochs, rounds.readings)
     return Outcome(
         search=search,

@@ -9,7 +9,7 @@ from statistics import fmean
 from fewtune.experiment.measuring import PlanReading, trial_name
 from fewtune.experiment.outcome import Outcome
 from fewtune.report import words
-from fewtune.report.summary import CutLine, Estimate, FinalistLine, Interval, Saved, Search, TrialLine
+from fewtune.report.summary import CutLine, FinalistLine, Interval, Saved, Search, TrialLine, WinnerLoss
 from fewtune.search.budget import grid_epochs
 from fewtune.store.runs import TrialRecord
 
@@ -21,7 +21,7 @@ def search_part(outcome: Outcome) -> Search:
         asked=search.wanted,
         candidates=len(outcome.rounds.candidates),
         rungs=tuple(rung.epochs for rung in search.halving.rungs),
-        folds=len(search.folds) if outcome.finals.pooled else 0,
+        folds=len(search.folds) if outcome.finals.pooled and search.folds[1:] else 0,
         seeds=search.space.seeds if outcome.finals.pooled else search.space.seeds[:1],
         finalists=tuple(
             FinalistLine(
@@ -82,11 +82,11 @@ def _trial_line(reading: PlanReading, free: bool, ended: str | None) -> TrialLin
     )
 
 
-def _estimate(outcome: Outcome) -> Estimate | None:
+def _estimate(outcome: Outcome) -> WinnerLoss | None:
     found = outcome.choice.estimate
     if found is None or outcome.choice.by is None:
         return None
-    return Estimate(
+    return WinnerLoss(
         value=found.value,
         interval=Interval(low=found.interval.low, high=found.interval.high) if found.interval else None,
         rows=len(found.rows),

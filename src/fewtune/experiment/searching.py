@@ -13,12 +13,12 @@ from fewtune.experiment.preparation import Prepared
 from fewtune.experiment.settings import RunSettings, Values
 from fewtune.search.axis import FIELDS, Axis, Choices, RateKind, choices, parse_axis
 from fewtune.search.budget import halving_epochs
-from fewtune.search.folds import check_folds, default_folds
+from fewtune.search.folds import FOLDS, check_folds, default_folds
 from fewtune.search.halving import Halving, Rung, rungs_of, without_pausing
 from fewtune.search.prior import around, learning_rate_prior
 from fewtune.search.searchers import GridSearcher, RandomSearcher, Searcher
 from fewtune.search.space import Space, space
-from fewtune.types import Plan
+from fewtune.types import Example, Plan
 
 SEARCHERS = ("grid", "quasi", "random", "tpe")
 SETTINGS = {
@@ -51,7 +51,7 @@ class SearchPlan:
     halving: Halving
     """With a single rung where everybody trains to the end."""
     folds: tuple[Fold, ...]
-    """Other ways of parting the rows that are not for judging; empty: the finalists are not trained again for it."""
+    """Ways of parting the rows that judge nothing; the first is what the rungs train on."""
     note: str | None = None
 
     @property
@@ -61,8 +61,7 @@ class SearchPlan:
     @property
     def repeats(self) -> int:
         """Trainings of each finalist after the rungs."""
-        seeds = len(self.space.seeds)
-        return len(self.folds) * seeds if self.folds else seeds - 1
+        return len(self.folds) * len(self.space.seeds) - 1
 
     def epochs(self, candidates: int) -> int:
         """The most epochs that the search of so many candidates takes."""
@@ -201,17 +200,29 @@ def _doublings(last: int) -> Sequence[int]:
 
 
 def _folds(settings: RunSettings, prepared: Prepared, wanted: int) -> tuple[Fold, ...]:
-    """None of the test rows is in them: these judge what the folds choose."""
-    bills = providers.kind(settings.provider).bills
-    count = settings.folds
+    """The rungs' own split, then parts of its training rows that are judged instead; test rows are in none of them.
+
+    All parts are about as large as the validation rows, so that a training on a fold is like one on the split.
+    """
+    split, bills = prepared.split, providers.kind(settings.provider).bills
+    own, count = Fold(train=split.train, judge=split.valid), settings.folds
     if count == 0 or (count is None and (wanted < 2 or bills)):
-        return ()
+        return (own,)
     if bills:
         raise UsageError("Folds need the loss of each row, which this service does not tell.", fix="Use --folds 0.")
-    held = {example.row for example in prepared.split.test}
-    pairs = [pair for pair in zip(prepared.kept, prepared.clusters, strict=True) if pair[0].row not in held]
-    rows, clusters = [row for row, _ in pairs], [cluster for _, cluster in pairs]
     if count is not None:
-        check_folds(count, len(rows))
-    number = default_folds(len(prepared.split.valid)) if count is None else count
-    return folds(rows, prepared.task, k=number, seed=settings.seed, clusters=clusters)
+        check_folds(count, len(split.train) + len(split.valid))
+    others = (default_folds(len(split.valid)) if count is None else count) - 1
+    parts = _parts(prepared, max(others, FOLDS - 1))[:others]
+    return (own, *(Fold(train=_in_order((*part.train, *split.valid)), judge=part.judge) for part in parts))
+
+
+def _parts(prepared: Prepared, number: int) -> tuple[Fold, ...]:
+    cluster = {row.row: one for row, one in zip(prepared.kept, prepared.clusters, strict=True)}
+    rows = prepared.split.train
+    clusters = [cluster[one.row] for one in rows]
+    return folds(rows, prepared.task, k=number, seed=prepared.seed, clusters=clusters)
+
+
+def _in_order(rows: Iterable[Example]) -> tuple[Example, ...]:
+    return tuple(sorted(rows, key=lambda one: one.row))

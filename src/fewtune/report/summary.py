@@ -98,7 +98,7 @@ class Saved:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimate:
+class WinnerLoss:
     """The validation loss of what this search would choose, on rows that took no part in choosing: a mean over rows."""
 
     value: float
@@ -148,7 +148,7 @@ class Search:
     """0 where the finalists were not trained on folds."""
     seeds: tuple[int, ...]
     finalists: tuple[FinalistLine, ...]
-    estimate: Estimate | None
+    estimate: WinnerLoss | None
     cut: tuple[CutLine, ...]
 
 

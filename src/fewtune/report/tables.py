@@ -11,7 +11,7 @@ from fewtune.evaluation import metrics as evaluation
 from fewtune.report import metrics, words
 from fewtune.report.data_part import DataPart
 from fewtune.report.metrics import Metric
-from fewtune.report.summary import CutLine, Difference, Estimate, Search, Summary, TrialLine
+from fewtune.report.summary import CutLine, Difference, Search, Summary, TrialLine, WinnerLoss
 
 _MOST_LISTED = 40
 _FAILED_LISTED = 5
@@ -141,7 +141,7 @@ def _listed(numbers: tuple[int, ...]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def _estimated(estimate: Estimate) -> str:
+def _estimated(estimate: WinnerLoss) -> str:
     interval = (
         f" ({words.loss(estimate.interval.low)} to {words.loss(estimate.interval.high)})" if estimate.interval else ""
     )

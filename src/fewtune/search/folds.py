@@ -16,14 +16,6 @@ FINALISTS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fold:
-    """One way of parting the rows that are not for judging."""
-
-    train: tuple[int, ...]
-    valid: tuple[int, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Finalist:
     candidate: int
     epochs: int

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from statistics import fmean, median
+from collections.abc import Sequence
 
 from fewtune.search.reading import Reading
-
-MEDIAN_NEEDS = 4
-"""Curves that must have come as far before their median says anything."""
 
 
 def has_turned(readings: Sequence[Reading], patience: int) -> bool:
@@ -29,25 +24,3 @@ def until_turned(readings: Sequence[Reading], patience: int) -> Sequence[Reading
     """
     ends = range(patience + 1, len(readings))
     return next((readings[:end] for end in ends if has_turned(readings[:end], patience)), readings)
-
-
-def is_below_median(candidate: int, curves: Mapping[int, Sequence[Reading]]) -> bool:
-    """The median rule, for searches without rungs: stop what is worse than half of the others were by then.
-
-    The candidate's best score so far is compared with the median of the others' mean scores up to the same epochs:
-    Golovin et al., Google Vizier, KDD 2017, section 3.2.2. Says nothing until four others have come as far.
-    """
-    own = curves[candidate]
-    if not own:
-        return False
-    epochs = own[-1].epochs
-    means = [_mean_up_to(other, epochs) for name, other in curves.items() if name != candidate]
-    known = [mean for mean in means if mean is not None]
-    return len(known) >= MEDIAN_NEEDS and min(one.score for one in own) > median(known)
-
-
-def _mean_up_to(readings: Sequence[Reading], epochs: int) -> float | None:
-    scores = [one.score for one in readings if one.epochs <= epochs]
-    if not readings or readings[-1].epochs < epochs or not scores:
-        return None
-    return fmean(scores) if all(map(math.isfinite, scores)) else math.inf
