@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import fewtune
 from fewtune.errors import BudgetError, UsageError
 from fewtune.experiment.progress import Note, Progress, Rung, Training
+from fewtune.experiment.settings import RunSettings
 from fewtune.report.summary import Summary
 from fewtune.settings import load
 from fewtune.store.runs import Runs
@@ -100,6 +102,27 @@ def test_tpe_searches_in_batches_and_goes_on_with_the_same_candidates(few_rows: 
     killed = kill_and_resume(few_rows, options, tmp_path / "killed", kills=5, seed=1)
     assert len({one.trunk for one in whole.trials}) == 14
     assert decisions(killed) == decisions(whole)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        RunSettings(data="rows.csv"),
+        RunSettings(
+            data="rows.csv", rank="4..16 log", adapt_top=(0.5, 1.0), seeds=(1, 2), trials=3, halving=None, folds=None
+        ),
+    ],
+)
+def test_settings_that_were_stored_are_those_of_the_same_run(settings: RunSettings) -> None:
+    stored = json.loads(json.dumps(settings.to_json()))
+    assert RunSettings.from_json(stored).run_id("") == settings.run_id("")
+    assert replace(settings, trials=99).run_id("") == settings.run_id("")
+
+
+def test_settings_of_version_0_1_are_still_read() -> None:
+    old = {"data": "rows.csv", "rank": 4, "prompt_loss_weight": 0.1, "epochs": [1, 2]}
+    read = RunSettings.from_json(old)
+    assert (read.rank, read.prompt_loss_weight, read.epochs) == ((4,), (0.1,), (1, 2))
 
 
 @pytest.mark.parametrize(

@@ -7,35 +7,32 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, TypedDict, Unpack, cast
 
 from fewtune import settings as configuration
 from fewtune.data.formats.open import keep_standard_input
 from fewtune.errors import UsageError
 from fewtune.experiment import run as runner
 from fewtune.experiment.agreeing import whole_estimate
+from fewtune.experiment.axes import Values, check_single, read_axes
 from fewtune.experiment.estimating import Estimate
 from fewtune.experiment.folder import is_held
 from fewtune.experiment.judgement import TEMPERATURES
 from fewtune.experiment.notebook import watched
 from fewtune.experiment.preparation import Decide, Prepared, prepare_rows
 from fewtune.experiment.progress import Watch
-from fewtune.experiment.searching import SETTINGS, default_rates, rate_kind, read_axis, search_plan, written
+from fewtune.experiment.searching import default_rates, rate_kind, search_plan
 from fewtune.experiment.settings import RunSettings
 from fewtune.experiment.settings import Values as Stored
 from fewtune.providers.contract import BASE, Chunk, Provider, Request
 from fewtune.report import html
 from fewtune.report.notebook import summary_html
 from fewtune.report.summary import Summary, TrialLine
-from fewtune.search.axis import RateKind
 from fewtune.search.budget import Budget
-from fewtune.search.space_file import read_space
 from fewtune.store.runs import RunRecord, Runs
 
 if TYPE_CHECKING:
     from fewtune.experiment.exporting import Export
-
-Values = str | float | Sequence[float] | None
 
 _TRAIN_EPOCHS = (4,)
 _TRAIN_COOLDOWN = 0.1
@@ -224,7 +221,6 @@ def sweep(data: str | Path, **options: Unpack[RunOptions]) -> Run:
 def train(data: str | Path, **options: Unpack[RunOptions]) -> Run:
     """Train one plan, its rate falling over the last tenth of the steps; takes the options of `run`."""
     epochs = options.get("epochs") or _TRAIN_EPOCHS
-    _check_single(options)
     return _execute(str(data), {**options, "epochs": epochs}, evaluate=False, single=True)
 
 
@@ -307,6 +303,7 @@ def _execute(data: str, options: RunOptions, *, evaluate: bool, single: bool = F
     settings = replace(settings, evaluate=evaluate)
     if single:
         settings = replace(settings, cooldown=_TRAIN_COOLDOWN, learning_rates=_single_rate(settings))
+        check_single(settings)
     with watched(options.get("watch")) as watch:
         done = runner.execute(
             settings,
@@ -331,7 +328,7 @@ def _settings(data: str, options: Options, *, searches: bool = False) -> RunSett
 
     common = configuration.load(base=options.get("base"), provider=options.get("provider"), seed=options.get("seed"))
     default = RunSettings(data=data)
-    axes = _axes(options, rate_kind(common.provider))
+    axes = read_axes(options, rate_kind(common.provider))
     halving, folds = options.get("halving"), options.get("folds")
     return RunSettings(
         data=str(Path(data)),
@@ -366,47 +363,6 @@ def _recipe(given: str | None) -> str | None:
             fix="There are chat and completion; openai-2022 only prepares: fewtune prepare DATA --recipe openai-2022.",
         )
     return given
-
-
-def _axes(options: Options, rate: RateKind) -> dict[str, Any]:
-    """Settings of the axes that were given: those of the file, and the options, which go before it."""
-    found: dict[str, Any] = {}
-    if path := options.get("space"):
-        found = {
-            SETTINGS[name]: written(name, axis)
-            for name, axis in read_space(_text(path), where=str(path), rate=rate).items()
-        }
-    for name, setting in SETTINGS.items():
-        given: Values = options.get("seeds" if name == "seed" else name)  # type: ignore[assignment]
-        if given is not None:
-            found[setting] = read_axis(name, _typed(given), rate)
-    if isinstance(found.get("seeds"), str):
-        raise UsageError("--seeds has a range, and seeds are repeats.", fix="List them, as in --seeds 0,1,2.")
-    return found
-
-
-def _typed(given: str | float | Sequence[float]) -> str:
-    """As it would be typed: numbers from Python are checked like those."""
-    if isinstance(given, str):
-        return given
-    return ",".join(map(str, [given] if isinstance(given, int | float) else given))
-
-
-def _text(path: str | Path) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError("The search space cannot be read.", where=str(path), fix="Give a TOML file.") from error
-
-
-def _check_single(options: RunOptions) -> None:
-    for name, option in (("epochs", "--epochs"), ("batch_size", "--batch-size"), ("learning_rate", "--learning-rate")):
-        given: Values = options.get(name)  # type: ignore[assignment]
-        if given is not None and (".." in _typed(given) or "," in _typed(given).strip(", ")):
-            raise UsageError(
-                f"{option} has several values, and train makes one plan.",
-                fix="Give one, or compare them with: fewtune sweep",
-            )
 
 
 def _budget(options: RunOptions) -> Budget:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-Values = tuple[float, ...] | str
+Values = tuple[int, ...] | tuple[float, ...] | str
 """A list, or a range as it is typed: `1e-4..3e-3 log`."""
 
 _LISTS = ("rank", "prompt_loss_weight", "adapt_top")
