@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-Values = tuple[int, ...] | tuple[float, ...] | str
+Values = tuple[float, ...] | str
 """A list, or a range as it is typed: `1e-4..3e-3 log`."""
 
-_LISTS = ("rank", "prompt_loss_weight", "adapt_top")
-"""Settings that once held a single value, and still do in runs that are stored."""
+_AXES = ("epochs", "batch_sizes", "learning_rates", "rank", "prompt_loss_weight", "adapt_top")
+"""Settings of several values; in runs of version 0.1 the last three are single numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +78,12 @@ class RunSettings:
         # A stored document is an edge like any other, so it is validated there, and only there.
         from pydantic import TypeAdapter
 
-        once_single = {name: [values[name]] for name in _LISTS if isinstance(values.get(name), int | float)}
-        return TypeAdapter(cls).validate_python({**values, **once_single})
+        axes = {name: values[name] for name in _AXES if name in values}
+        lists = {name: (value,) if isinstance(value, int | float) else value for name, value in axes.items()}
+        read = TypeAdapter(cls).validate_python({**values, **lists})
+        # Whole numbers stay whole, as they are in the run's identity.
+        whole = {name: tuple(value) for name, value in lists.items() if not isinstance(value, str)}
+        return replace(read, **whole)
 
     def run_id(self, data_sha256: str) -> str:
         """Readable name and a digest of settings and data: the same command finds its run again."""
