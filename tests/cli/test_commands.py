@@ -97,6 +97,24 @@ def test_json_is_one_document_on_stdout_with_a_schema_version(orders: Path) -> N
     assert document["verdict"]
 
 
+def test_the_json_of_a_sweep_tells_what_was_chosen_and_what_it_saved(orders: Path) -> None:
+    words = ["--epochs", "1,2,4", "--learning-rate", "1e-4..3e-3 log", "--trials", "8"]
+    document = json.loads(fewtune("sweep", orders, "--provider", "fake", "--json", *words).stdout)
+    for trial in document["trials"]:
+        assert {"epochs", "batch_size", "learning_rate"} <= set(trial["plan"])
+        assert isinstance(trial["valid_loss"], float)
+        assert set(trial["usage"]) == {"tokens", "seconds", "usd"}
+        assert trial["ended"] in ("finished", "dropped", "turned")
+    assert document["chosen"] in {trial["id"] for trial in document["trials"]}
+    assert set(document["tied"]) <= {trial["id"] for trial in document["trials"]} - {document["chosen"]}
+    assert document["verdict"].startswith("Best: ")
+    assert set(document["saved_against_grid"]) == {"epochs", "grid_epochs", "share"}
+    search = document["search"]
+    assert (search["searcher"], search["asked"], search["rungs"], search["cut"]) == ("quasi", 8, [1, 2, 4], [])
+    assert {"value", "interval", "rows", "optimism", "by"} == set(search["estimate"])
+    assert len(search["finalists"]) == 2
+
+
 def test_a_run_is_listed_shown_reported_and_answers(orders: Path) -> None:
     done = fewtune("run", orders, "--provider", "fake", "--quiet", "--json")
     run_id = json.loads(done.stdout)["id"]
