@@ -15,8 +15,8 @@ from fewtune.search.reading import Reading
 HALVING = Halving(rungs=rungs_of((1, 2, 4, 8)))
 
 
-def read(candidate: int, epochs: int, score: float, share: float = 1.0) -> Reading:
-    return Reading(candidate=candidate, epochs=epochs, score=score, share=share)
+def read(candidate: int, epochs: int, score: float) -> Reading:
+    return Reading(candidate=candidate, epochs=epochs, score=score)
 
 
 def simulated(candidate: int, epochs: int, seed: int) -> float:
@@ -34,9 +34,8 @@ def run(halving: Halving, candidates: int, seed: int, told: list[Reading], most:
         if most is not None and len(told) >= most:
             return decision
         candidate = chance.choice(sorted(decision.advance))
-        share = decision.advance[candidate].share
-        done = max((one.epochs for one in told if one.candidate == candidate and one.share == share), default=0)
-        told.append(read(candidate, done + 1, simulated(candidate, done + 1, seed), share))
+        done = max((one.epochs for one in told if one.candidate == candidate), default=0)
+        told.append(read(candidate, done + 1, simulated(candidate, done + 1, seed)))
     return decision
 
 
@@ -109,13 +108,6 @@ def test_a_curve_that_has_turned_is_trained_no_further_and_one_that_failed_neith
     assert {fate.candidate: fate.reason for fate in decision.fates} == {0: "turned", 2: "failed"}
 
 
-def test_a_screening_on_some_of_the_rows_is_followed_by_a_start_on_all() -> None:
-    halving = Halving(rungs=(Rung(epochs=2, share=0.25), Rung(epochs=2), Rung(epochs=4)))
-    told = [read(candidate, epochs, candidate / 10, 0.25) for candidate in range(4) for epochs in (1, 2)]
-    assert decide(halving, range(4), told).advance == {0: Rung(epochs=2), 1: Rung(epochs=2)}
-    assert halving_epochs(halving, 4) == 4 * 2 * 0.25 + 2 * 2 + 2 * 2
-
-
 def test_a_provider_that_cannot_pause_trains_everyone_to_the_end_and_says_so() -> None:
     halving, note = without_pausing(HALVING)
     assert "cannot pause" in note
@@ -123,7 +115,7 @@ def test_a_provider_that_cannot_pause_trains_everyone_to_the_end_and_says_so() -
     assert Budget(tokens=100).exceeded_by(Cost(tokens=halving_epochs(halving, 3))) is None
 
 
-@pytest.mark.parametrize("rungs", [(), (Rung(epochs=2), Rung(epochs=2)), (Rung(epochs=1), Rung(epochs=2, share=0.5))])
+@pytest.mark.parametrize("rungs", [(), (Rung(epochs=2), Rung(epochs=2)), (Rung(epochs=2), Rung(epochs=1))])
 def test_rungs_that_do_not_rise_are_refused(rungs: tuple[Rung, ...]) -> None:
     with pytest.raises(UsageError):
         Halving(rungs=rungs)

@@ -65,7 +65,7 @@ class SearchPlan:
 
     def epochs(self, candidates: int) -> int:
         """The most epochs that the search of so many candidates takes."""
-        return round(halving_epochs(self.halving, candidates, self.repeats if candidates > 1 else 0))
+        return halving_epochs(self.halving, candidates, self.repeats if candidates > 1 else 0)
 
     def new_searcher(self, known: Iterable[tuple[Plan, float | None]] = ()) -> Searcher:
         """A searcher that has been told these plans, with their scores, in the order in which they were asked for."""

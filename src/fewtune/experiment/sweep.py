@@ -36,8 +36,13 @@ class Sweep:
     def admit(self, wanted: Sequence[tuple[int, Trial, int]]) -> Admission:
         """Who may train on, by the budget: candidates, their trials, and the epochs to train to, in order."""
         stood = self.stood()
+        begun = {record.id for record in self.store.trials(self.run_id) if record.state != "waiting"}
         starts = [
-            Start(candidate=candidate, epochs=epochs, cost=self._cost(trial, epochs, stood))
+            Start(
+                candidate=candidate,
+                epochs=epochs,
+                cost=self._cost(epochs, stood.get(trial.id, 0.0), trial.id in begun),
+            )
             for candidate, trial, epochs in wanted
         ]
         return admit(self.agreement.budget, self.spent(), starts)
@@ -95,12 +100,11 @@ class Sweep:
         tokens = max(record.tokens, point.tokens if point else 0)
         return Cost(tokens=tokens, usd=whole.usd if record.usd is None else record.usd)
 
-    def _cost(self, trial: Trial, epochs: int, stood: Mapping[str, float]) -> Cost:
+    def _cost(self, epochs: int, stood: float, begun: bool) -> Cost:
         """Nothing for what a service has begun: it goes on by itself, and is counted as spent."""
-        known = {record.id for record in self.store.trials(self.run_id) if record.state != "waiting"}
-        if not self.pauses and trial.id in known:
+        if begun and not self.pauses:
             return Cost()
-        return self.agreement.epoch.times(max(0.0, epochs - stood.get(trial.id, 0.0)))
+        return self.agreement.epoch.times(max(0.0, epochs - stood))
 
     def _begin(self, by_handle: Mapping[str, Trial]) -> None:
         ended = {one.id for one in self.store.trials(self.run_id) if one.state in ("failed", "finished")}

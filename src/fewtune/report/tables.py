@@ -150,7 +150,8 @@ def _estimated(estimate: WinnerLoss) -> str:
     )
     return (
         f"On rows that did not choose it the chosen trial's loss is {words.loss(estimate.value)}{interval}, "
-        f"a mean over {words.counted(estimate.rows, 'row')}, by {estimate.by}{luck}."
+        f"by {estimate.by}, as a mean over {words.counted(estimate.rows, 'row')} "
+        f"(trials are listed with means over tokens){luck}."
     )
 
 

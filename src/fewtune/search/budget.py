@@ -90,14 +90,12 @@ def admit(budget: Budget, spent: Cost, wanted: Sequence[Start]) -> Admission:
     return Admission(admitted=tuple(admitted), cut=tuple(cut))
 
 
-def halving_epochs(halving: Halving, candidates: int, repeats: int = 0) -> float:
-    """The most epochs of all rows that a whole search can take: rungs, and each finalist `repeats` times anew."""
-    total, before = 0.0, None
+def halving_epochs(halving: Halving, candidates: int, repeats: int = 0) -> int:
+    """The most epochs that a whole search can take: rungs, and each finalist `repeats` times anew."""
+    total, done = 0, 0
     for rung in halving.rungs:
-        goes_on = before is not None and before.share == rung.share
-        done = before.epochs if before and goes_on else 0
-        total += candidates * (rung.epochs - done) * rung.share
-        candidates, before = halving.kept(candidates), rung
+        total += candidates * (rung.epochs - done)
+        candidates, done = halving.kept(candidates), rung.epochs
     return total + min(FINALISTS, candidates) * halving.rungs[-1].epochs * repeats
 
 

@@ -24,9 +24,6 @@ class Rung:
     """Where candidates are compared."""
 
     epochs: int
-    share: float = 1.0
-    """Share of the training rows. Where it differs from the rung before, those that go on start anew: what was
-    trained on some of the rows is a screening, not the beginning of a training on all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +47,8 @@ class Halving:
                 "A halving needs eta above 1, and fewest and patience of at least 1.", fix="Use the defaults."
             )
         for before, after in pairwise(self.rungs):
-            if (after.share, after.epochs) <= (before.share, before.epochs) or after.share < before.share:
-                raise UsageError("Rungs do not rise.", fix="Sort them by rows and epochs.")
+            if after.epochs <= before.epochs:
+                raise UsageError("Rungs do not rise.", fix="Sort them by epochs.")
 
     def kept(self, candidates: int) -> int:
         """The most that go on from a rung."""
@@ -104,9 +101,9 @@ def decide(halving: Halving, candidates: Iterable[int], readings: Sequence[Readi
     then those that are missing are named again. A candidate that failed is told as a reading that is not finite.
     """
     alive, fates = tuple(sorted(set(candidates))), list[Fate]()
-    by_share = {rung.share: curves(readings, rung.share) for rung in halving.rungs}
+    by_candidate = curves(readings)
     for number, rung in enumerate(halving.rungs):
-        known = {one: _up_to(by_share[rung.share].get(one, ()), rung, halving.patience) for one in alive}
+        known = {one: _up_to(by_candidate.get(one, ()), rung, halving.patience) for one in alive}
         missing = tuple(one for one in alive if not _has_come(known[one], rung, halving.patience))
         if missing:
             return Decision(advance=dict.fromkeys(missing, rung), fates=tuple(fates))
@@ -117,9 +114,10 @@ def decide(halving: Halving, candidates: Iterable[int], readings: Sequence[Readi
 
 
 def counted(halving: Halving, readings: Sequence[Reading]) -> tuple[Reading, ...]:
-    """The readings that a winner may be chosen by: on all rows, and of each curve what lies up to its turn."""
-    found = curves(readings, halving.rungs[-1].share)
-    return tuple(one for curve in found.values() for one in _up_to(curve, halving.rungs[-1], halving.patience))
+    """The readings that a winner may be chosen by: of each curve what lies up to its turn."""
+    return tuple(
+        one for curve in curves(readings).values() for one in _up_to(curve, halving.rungs[-1], halving.patience)
+    )
 
 
 def _up_to(readings: Sequence[Reading], rung: Rung, patience: int) -> Sequence[Reading]:
