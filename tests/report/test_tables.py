@@ -36,7 +36,7 @@ def test_trials_without_a_validation_loss_stand_last(summary: Summary) -> None:
 
 
 def test_the_rows_add_up(summary: Summary) -> None:
-    said = tables.rows_sum(summary)
+    said = tables.rows_sum(summary.data)
     read, rest = said.split("=")
     numbers = [int(word) for word in rest.split() if word.isdigit()]
     assert int(read.split()[0]) == sum(numbers)
