@@ -22,7 +22,7 @@ from pathlib import Path
 from bench import report
 from bench.child import ROOT, environment
 
-_WORDS_OF_A_PROMPT, _WORDS_OF_AN_ANSWER = 9, 32
+_WORDS_OF_A_PROMPT, _WORDS_OF_AN_ANSWER = 10, 38
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

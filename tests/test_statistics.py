@@ -14,6 +14,7 @@ from fewtune.statistics import (
     paired_difference,
     paired_share_interval,
     sign_test,
+    smallest_effect_told,
     smallest_share_told,
     standard_error,
     wilson_interval,
@@ -204,3 +205,9 @@ def test_an_interval_excludes_only_what_lies_outside() -> None:
 @pytest.mark.parametrize(("rows", "told"), [(5, None), (6, 1.0), (30, 0.2), (60, 0.1), (600, 0.01)])
 def test_the_smallest_difference_that_rows_can_show_is_six_of_them(rows: int, told: float | None) -> None:
     assert smallest_share_told(rows) == told
+
+
+@pytest.mark.parametrize(("rows", "t"), [(4, 3.182), (6, 2.571), (10, 2.262), (31, 2.042), (121, 1.980)])
+def test_the_smallest_effect_that_rows_can_show_follows_students_t(rows: int, t: float) -> None:
+    assert smallest_effect_told(rows) == pytest.approx(t / rows**0.5, rel=0.02)
+    assert smallest_effect_told(3) is None

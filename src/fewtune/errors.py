@@ -6,6 +6,7 @@ FewtuneError                what, where, what to do; `exit_code` is the command 
   x DataError           3   the user's rows
   x TrainingError       4   training could not go on
     + BaseModelError    4   the base is missing, unsafe or of an unknown kind
+      + ChatTemplateError 3  its chat template cannot put rows into text
   x ProviderError       5   a service or the network said no
   x BudgetError         6   it would cost more than was allowed
   x UnfinishedError     7   stopped on the way; run again to resume
@@ -58,6 +59,12 @@ class TrainingError(FewtuneError):
 
 class BaseModelError(TrainingError):
     """The base model is missing, unsafe to load, or of a kind that cannot be adapted."""
+
+
+class ChatTemplateError(BaseModelError):
+    """The base's chat template cannot put rows into text, or tries what a template may not."""
+
+    exit_code = 3
 
 
 class ProviderError(FewtuneError):

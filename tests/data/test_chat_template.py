@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fewtune.data.chat_template import ChatTemplate, open_template, tools_of, turn
 from fewtune.data.sandbox import LONGEST_SOURCE
-from fewtune.errors import BaseModelError, DataError
+from fewtune.errors import BaseModelError, ChatTemplateError, DataError
 from fewtune.types import Message
 from standin.chat_models import NAMES, STYLES, seen_by_transformers
 
@@ -131,7 +131,7 @@ class TestHostileTemplates:
     @pytest.mark.parametrize("source", HOSTILE.values(), ids=list(HOSTILE))
     def test_each_is_refused_and_stays_small(self, source: str) -> None:
         before = resource.getrusage(resource.RUSAGE_SELF)
-        with pytest.raises(BaseModelError, match=r"chat_template\.jinja: The base's chat template cannot be used"):
+        with pytest.raises(ChatTemplateError, match=r"chat_template\.jinja: The base's chat template cannot be used"):
             opened(source).render(TURNS)
         after = resource.getrusage(resource.RUSAGE_SELF)
         assert after.ru_maxrss - before.ru_maxrss < 256 * 1024

@@ -100,9 +100,13 @@ def test_refused_and_accepted_repairs_are_not_asked_about(tmp_path: Path) -> Non
 def test_what_the_validation_rows_cannot_tell_apart_is_said_in_numbers(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "rows.csv", good_rows())
     few = next(one for one in fewtune.prepare(path).findings if one.code == "few_validation_rows")
-    assert "12 validation rows" in few.sentence and "50 points" in few.sentence and few.severity == "warning"
-    none = next(one for one in fewtune.prepare(path, valid=4).findings if one.code == "few_validation_rows")
-    assert "no two models can be told apart" in none.sentence
+    assert "12 validation rows" in few.sentence and "0.64 times its spread" in few.sentence
+    assert few.severity == "warning"
+    none = next(one for one in fewtune.prepare(path, valid=3).findings if one.code == "few_validation_rows")
+    assert "no two models can be told apart by their loss" in none.sentence
+    labels = write_rows(tmp_path / "labels.csv", [(prompt, prompt[18:20]) for prompt, _ in good_rows()])
+    few = next(one for one in fewtune.prepare(labels).findings if one.code == "few_validation_rows")
+    assert "right answers only from a difference of 50 points" in few.sentence
 
 
 @pytest.mark.parametrize("shape", ROW_SHAPES)

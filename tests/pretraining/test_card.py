@@ -11,35 +11,45 @@ import pytest
 from fewtune.bases.folder import locate
 
 ROOT = Path(__file__).parents[2]
-RECORDS = ROOT / "pretraining" / "pocket"
+FOLDERS = {"pocket": locate("pocket"), "satchel": ROOT / "bases" / "satchel"}
+
+
+@pytest.fixture(scope="module", params=list(FOLDERS))
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def card() -> str:
-    return (locate("pocket") / "README.md").read_text(encoding="utf-8")
+def records(name: str) -> Path:
+    return ROOT / "pretraining" / name
 
 
-def test_the_weights_in_the_package_are_those_of_the_card(card: str) -> None:
-    digest = hashlib.sha256((locate("pocket") / "model.safetensors").read_bytes()).hexdigest()
+@pytest.fixture(scope="module")
+def card(name: str) -> str:
+    return (FOLDERS[name] / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_weights_that_come_with_the_card_are_those_it_speaks_of(card: str, name: str) -> None:
+    digest = hashlib.sha256((FOLDERS[name] / "model.safetensors").read_bytes()).hexdigest()
     assert f"`{digest}`" in card
 
 
-def test_every_held_out_book_stands_in_the_card(card: str) -> None:
-    measured = json.loads((RECORDS / "measured.json").read_text())
+def test_every_held_out_book_stands_in_the_card(card: str, records: Path) -> None:
+    measured = json.loads((records / "measured.json").read_text())
     assert len(measured) == 8
     for book in measured:
         assert f"| {book['title']} | {book['author']} | {book['bits_per_byte']:.3f} |" in card
 
 
-def test_the_log_ends_where_the_card_does(card: str) -> None:
-    log = [json.loads(line) for line in (RECORDS / "log.jsonl").read_text().splitlines()]
+def test_the_log_ends_where_the_card_does(card: str, records: Path) -> None:
+    log = [json.loads(line) for line in (records / "log.jsonl").read_text().splitlines()]
     last = [line for line in log if "bits_per_byte" in line][-1]
     assert last["step"] == max(line["step"] for line in log)
     assert f"| {last['bits_per_byte']:.3f} |" in card
 
 
-def test_what_the_base_is_worth_stands_in_the_card(card: str) -> None:
-    worth = json.loads((RECORDS / "worth.json").read_text())
+def test_what_the_base_is_worth_stands_in_the_card(card: str, records: Path) -> None:
+    worth = json.loads((records / "worth.json").read_text())
     for name, measures in worth.items():
         row = next(line for line in card.splitlines() if line.startswith(f"| {name} |"))
         for measure, folds in measures.items():

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from fewtune.data.chat_template import WITHOUT_TEMPLATE, ChatTemplate, tools_of, turn
 from fewtune.data.special_tokens import SpecialTokens
-from fewtune.errors import BaseModelError, DataError
+from fewtune.errors import ChatTemplateError, DataError
 from fewtune.types import Example, Message
 
 _ASKED, _ANSWERED = "Hello", "Understood"
@@ -56,7 +56,7 @@ class Chat:
         They are transformers' own, but where a token would run over the border before an answer: there the prompt
         has the ids that it has in use. A turn is trained from that border on, up to and with its stop. Where the
         template rewrites earlier turns, as some do with earlier thoughts, those are not trained.
-        Raises DataError where no turn is to be trained, BaseModelError where a prompt is no beginning of the text.
+        Raises DataError where no turn is to be trained, ChatTemplateError where a prompt is no beginning of the text.
         """
         wanted = [number for number, message in enumerate(messages) if message.role == "assistant" and message.trained]
         if not wanted:
@@ -65,7 +65,7 @@ class Chat:
         whole = seen.text(wanted[-1] + 1)
         found = [self._span(seen, number, whole) for number in wanted]
         if found[-1] is None:
-            raise BaseModelError(
+            raise ChatTemplateError(
                 "The chat template begins an answer in one way when it asks for it and in another when it is there.",
                 where=self.template.where,
                 fix=WITHOUT_TEMPLATE,
@@ -131,7 +131,7 @@ class _Seen:
 def open_chat(template: ChatTemplate, tokenizer: Tokenizer, end_id: int) -> Chat:
     """Learns from a short conversation how answers begin and end.
 
-    Raises BaseModelError for a template that does not take the plainest conversation, or loses what was said in it.
+    Raises ChatTemplateError for a template that does not take the plainest conversation, or loses what was said in it.
     """
     chat = Chat(template=template, special=SpecialTokens(tokenizer), end_id=end_id)
     messages = as_turns(_ASKED, _ANSWERED)
@@ -141,9 +141,9 @@ def open_chat(template: ChatTemplate, tokenizer: Tokenizer, end_id: int) -> Chat
         chat = replace(chat, stop=closing[-1][0] if closing else None)
         plain = chat.conversation(messages)
     except DataError as error:
-        raise BaseModelError(error.what, where=template.where, fix=WITHOUT_TEMPLATE) from error
+        raise ChatTemplateError(error.what, where=template.where, fix=WITHOUT_TEMPLATE) from error
     if _ANSWERED not in text:
-        raise BaseModelError("The chat template loses what was said.", where=template.where, fix=WITHOUT_TEMPLATE)
+        raise ChatTemplateError("The chat template loses what was said.", where=template.where, fix=WITHOUT_TEMPLATE)
     (begin, end), *_ = plain.trained
     lead, found, _ = str(tokenizer.decode(list(plain.ids[begin:end]))).partition(_ANSWERED)
     return replace(chat, lead=lead if found else "")

@@ -12,7 +12,7 @@ from jinja2.exceptions import TemplateError
 
 from fewtune.data.metering import meter_for, metered
 from fewtune.data.sandbox import Refused, Sandbox, rendered
-from fewtune.errors import BaseModelError, DataError
+from fewtune.errors import ChatTemplateError, DataError
 from fewtune.types import Message
 
 WITHOUT_TEMPLATE = "Mend the template, or tune the base without it: --recipe completion."
@@ -33,7 +33,7 @@ class ChatTemplate:
     def render(self, messages: Sequence[Mapping[str, Any]], tools: Any = None, *, asks: bool = False) -> str:
         """The text of the messages as `turn` makes them, and with `asks` the beginning of an answer after them.
 
-        Raises DataError where the template itself does not take these messages, BaseModelError where it fails,
+        Raises DataError where the template itself does not take these messages, ChatTemplateError where it fails,
         reaches for what is not allowed, or does not end.
         """
         given = {
@@ -55,7 +55,7 @@ class ChatTemplate:
 
 
 def open_template(source: str, names: Mapping[str, str], where: str) -> ChatTemplate:
-    """Raises BaseModelError, which names `where`, for a template that is not allowed or not understood."""
+    """Raises ChatTemplateError, which names `where`, for a template that is not allowed or not understood."""
     with metered(meter_for(())):
         try:
             template = Sandbox().compiled(source)
@@ -68,8 +68,8 @@ def open_template(source: str, names: Mapping[str, str], where: str) -> ChatTemp
     return ChatTemplate(source=source, names=dict(names), where=where, template=template)
 
 
-def _unusable(why: str, where: str) -> BaseModelError:
-    return BaseModelError(
+def _unusable(why: str, where: str) -> ChatTemplateError:
+    return ChatTemplateError(
         f"The base's chat template cannot be used: {why.rstrip('.')}.",
         where=where,
         fix=WITHOUT_TEMPLATE,

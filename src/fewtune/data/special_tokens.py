@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from tokenizers import AddedToken, Tokenizer
 
-from fewtune.errors import BaseModelError, DataError
+from fewtune.errors import ChatTemplateError, DataError
 
 # Code points that Unicode keeps free of characters for ever, for uses like this one.
 _OWN, _OWN_END, _SPELT, _SPELT_END, _CUT = "\ufdd0\ufdd1\ufdd2\ufdd3\ufdd4"
@@ -110,7 +110,7 @@ class SpecialTokens:
         own = self.pattern.sub(lambda found: f"{_OWN}{self.ids[found[0]]}{_OWN_END}", text)
         spelt = _SPELT_ID.sub(lambda found: self._tokens[int(found[1])].content, own)
         if _SPELT in spelt or _SPELT_END in spelt or _ESCAPED.search(spelt):
-            raise BaseModelError("The base's chat template takes apart a text that spells a special token.")
+            raise ChatTemplateError("The base's chat template takes apart a text that spells a special token.")
         return spelt
 
     def _encoded(self, text: str) -> Laid:

@@ -25,7 +25,7 @@ from fewtune.data.tokens import TokenCount, count_tokens
 from fewtune.errors import DataError, UsageError
 from fewtune.experiment.display import prepared_html, rows_sum
 from fewtune.experiment.settings import RunSettings
-from fewtune.statistics import smallest_share_told
+from fewtune.statistics import smallest_effect_told, smallest_share_told
 from fewtune.types import Example
 
 Decide = Callable[[Finding, Sequence[Example]], bool]
@@ -35,8 +35,8 @@ _BYTES_A_LETTER_MAY_BECOME = 8
 _MOST_MASKED = 20_000
 _LEAKED = "leaked_row"
 _FEW_VALIDATION_ROWS = "few_validation_rows"
-_COARSE, _TOO_COARSE = 0.1, 0.2
-"""Share of right answers: where the validation rows show no smaller difference, it is noted, and warned about."""
+_ENOUGH_ROWS, _TOO_FEW_ROWS = 60, 30
+"""Validation rows that show a difference of 10 and of 20 points: with fewer it is noted, and warned about."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,20 +263,34 @@ def _split(
 
 def _resolution(parts: Split, task: Task) -> tuple[Finding, ...]:
     """What the validation rows cannot tell apart, in numbers."""
-    rows, told = len(parts.valid), smallest_share_told(len(parts.valid))
-    if told is not None and told <= _COARSE:
+    rows = len(parts.valid)
+    if rows >= _ENOUGH_ROWS:
         return ()
-    counted = "1 validation row" if rows == 1 else f"{rows} validation rows"
-    if told is None:
-        sentence = f"With {counted} no two models can be told apart by their right answers."
-    else:
-        sentence = (
-            f"With {counted} two models can be told apart by their right answers only from a difference of "
-            f"{100 * told:.0f} points on (95 %, and only if the better one is never worse)."
-        )
-    severity = "warning" if told is None or told > _TOO_COARSE else "note"
+    with_rows = f"With {'1 validation row' if rows == 1 else f'{rows} validation rows'}"
+    sentence = f"{with_rows} {_effect_told(rows) if task.kind == 'text' else _share_told(rows)}"
+    severity = "warning" if rows < _TOO_FEW_ROWS else "note"
     return (
         Finding(
             code=_FEW_VALIDATION_ROWS, severity=severity, rows=(), sentence=sentence, repair=None, recommended=False
         ),
+    )
+
+
+def _share_told(rows: int) -> str:
+    told = smallest_share_told(rows)
+    if told is None:
+        return "no two models can be told apart by their right answers."
+    return (
+        f"two models can be told apart by their right answers only from a difference of {100 * told:.0f} points on "
+        "(95 %, and only if the better one is never worse)."
+    )
+
+
+def _effect_told(rows: int) -> str:
+    told = smallest_effect_told(rows)
+    if told is None:
+        return "no two models can be told apart by their loss."
+    return (
+        f"two models can be told apart by their loss only if the mean difference is at least {told:.2f} times its "
+        "spread from row to row (95 %)."
     )
