@@ -111,7 +111,7 @@ def _data(summary: Summary, console: Console) -> None:
     table.add_column(overflow="fold")
     for finding in summary.data.findings:
         places = ", ".join(finding.rows[:3]) + (", …" if len(finding.rows) > 3 else "")
-        done = finding.repair if finding.repair is not None else "Left as they are."
+        done = finding.repair or ("Left as they are." if finding.count else "")
         said = _text(f"{finding.sentence} {done}").append_text(_text(f"\n{places}", "dim"))
         table.add_row(_text(finding.severity, _SEVERITY_STYLES.get(finding.severity, "dim")), said)
     console.print(table)
