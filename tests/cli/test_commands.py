@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from fewtune.cli.data import Format
+from fewtune.data.rendering import ROW_SHAPES
+
 
 def fewtune(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "fewtune", *map(str, words)]
@@ -255,3 +258,7 @@ def test_a_run_whose_folder_is_gone_says_how_to_make_it_again(orders: Path, tmp_
         done = fewtune(*words)
         assert done.returncode == 2
         assert "fewtune resume" in done.stderr
+
+
+def test_every_shape_of_rows_can_be_asked_for() -> None:
+    assert [one.value for one in Format] == list(ROW_SHAPES)

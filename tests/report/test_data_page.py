@@ -31,3 +31,12 @@ def test_texts_of_the_data_stay_text(summary: Summary) -> None:
     change = replace(summary.data.changes[0], before=("<script>alert(1)</script>", "x"), after=None)
     page = data_page.render(replace(summary.data, changes=(change,)), "<b>pocket</b>")
     assert "<script>" not in page and "<b>pocket</b>" not in page
+
+
+def test_rows_that_the_base_cannot_learn_are_counted_beside_what_is_learnt(summary: Summary) -> None:
+    long, untrained = (
+        replace(summary.data.findings[0], code=code, count=3) for code in ("too_long", "no_trained_turn")
+    )
+    page = data_page.render(replace(summary.data, findings=(long, untrained)), "pocket")
+    assert "Lost: 3 rows too long for the base and 3 rows without any answer to learn." in page
+    assert "Lost:" not in data_page.render(summary.data, "pocket")

@@ -101,6 +101,8 @@ def _show_mask(console: Console, part: DataPart) -> None:
     line = part.mask[0]
     console.print(f"What is learnt of {line.source}, {line.trained_tokens} of {line.tokens} tokens:", soft_wrap=True)
     console.print(_marked(line), soft_wrap=True)
+    if lost := tables.not_learnt(part):
+        _say(console, lost)
 
 
 def _marked(line: MaskLine) -> Text:

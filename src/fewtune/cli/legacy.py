@@ -10,7 +10,7 @@ from rich.console import Console
 from fewtune.cli.show import print_json
 from fewtune.data.legacy_completions.preparation import Prepared2022, prepare_2022
 from fewtune.errors import UsageError
-from fewtune.report.words import counted, heading, printable
+from fewtune.report.words import printable, rows_sum
 
 
 def prepare_as_in_2022(data: str, out: Path | None, as_json: bool) -> None:
@@ -44,9 +44,8 @@ def _show(prepared: Prepared2022, files: tuple[Path, ...]) -> None:
     console = Console(highlight=False, markup=False)
     for remark in prepared.remarks:
         console.print(f"{'done' if remark.applied else 'note'}  {printable(remark.text)}", soft_wrap=True)
-    dropped = "".join(f" + {count:,} dropped ({heading(code)})" for code, count in prepared.dropped.items())
     kept = sum(len(part) for part in prepared.parts.values())
-    console.print(f"{counted(prepared.rows_read, 'row')} read = {kept:,} kept{dropped}.")
+    console.print(rows_sum(prepared.rows_read, kept, prepared.dropped), soft_wrap=True)
     for path in files:
         console.print(str(path), soft_wrap=True)
     if not files:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fewtune.cost.estimate import Offer, Range, spoken_duration
 from fewtune.data.checks.finding import Finding
+from fewtune.report import words
 from fewtune.report.words import count, counted, heading, printable, repaired
 
 if TYPE_CHECKING:
@@ -35,12 +36,7 @@ def prepared_html(prepared: Prepared) -> str:
 
 
 def rows_sum(prepared: Prepared) -> str:
-    """`180 rows read = 175 kept + 4 dropped (duplicate row) + 1 dropped (empty completion)`."""
-    dropped = prepared.repaired.dropped.items()
-    read, kept = counted(len(prepared.examples), "row"), count(len(prepared.kept))
-    return " + ".join(
-        [f"{read} read = {kept} kept", *(f"{count(rows)} dropped ({heading(code)})" for code, rows in dropped)]
-    )
+    return words.rows_sum(len(prepared.examples), len(prepared.kept), prepared.repaired.dropped)
 
 
 def _finding(prepared: Prepared, finding: Finding) -> tuple[str, ...]:

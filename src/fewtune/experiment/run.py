@@ -27,6 +27,7 @@ from fewtune.experiment.sweep import Sweep
 from fewtune.providers.contract import Provider, Workspace
 from fewtune.report import html
 from fewtune.report.summary import Summary
+from fewtune.report.words import counted
 from fewtune.search.budget import Budget
 from fewtune.store.runs import AgreementRecord, RunRecord, Runs, now
 
@@ -168,9 +169,9 @@ def connect(settings: RunSettings, prepared: Prepared, folder: Path) -> Provider
 
 
 def _search(job: _Job, provider: Provider, prepared: Prepared, search: SearchPlan, agreement: Agreement) -> Outcome:
-    epochs = _counted(search.epochs(search.wanted), "epoch")
+    epochs = counted(search.epochs(search.wanted), "epoch")
     most = "at most " if search.stops_early or search.repeats else ""
-    job.watch(Stage(name="train", text=f"Training {_counted(search.wanted, 'trial')}, {most}{epochs} in all"))
+    job.watch(Stage(name="train", text=f"Training {counted(search.wanted, 'trial')}, {most}{epochs} in all"))
     if search.note:
         job.watch(Note(text=search.note))
     sweep = Sweep(
@@ -198,10 +199,6 @@ def _forgetting(job: _Job) -> Watch:
     return watch
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def _tell_of_experts(job: _Job) -> None:
     """A base of which only a part is tuned should not surprise anybody."""
     if providers.kind(job.settings.provider).local_base and shape(job.settings.base).is_mixture:
@@ -227,7 +224,7 @@ def _judge(job: _Job, provider: Provider, prepared: Prepared, winner: PlanReadin
     if not job.settings.evaluate or winner.model is None:
         return None
     rows = prepared.split.test
-    job.watch(Stage(name="evaluate", text=f"Answering {_counted(len(rows), 'held-out row')}"))
+    job.watch(Stage(name="evaluate", text=f"Answering {counted(len(rows), 'held-out row')}"))
     chosen = systems(prepared, winner.model, job.settings.shots, job.settings.seed)
     answer(provider, chosen, prepared, job.store, job.id, job.watch, job.interruption)
     shots = max(len(system.shots) for system in chosen)

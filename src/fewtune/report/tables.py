@@ -195,13 +195,19 @@ def _mark(trial: TrialLine, chosen: str | None, tied: set[str]) -> str:
 
 
 def rows_sum(data: DataPart) -> str:
-    """`120 rows read = 113 kept + 4 dropped as duplicate + ...`."""
-    dropped = "".join(
-        f" + {words.count(number)} dropped ({words.heading(code)})" for code, number in data.dropped.items()
+    """`120 rows read = 113 kept + 4 dropped (duplicate row) + ...`."""
+    return words.rows_sum(data.rows_read, data.rows_kept, data.dropped)
+
+
+def not_learnt(data: DataPart) -> str:
+    """What of the rows is lost to the base, in a sentence; empty where nothing is."""
+    counts = {finding.code: finding.count for finding in data.findings}
+    lost = (
+        (counts.get("too_long", 0), "too long for the base"),
+        (counts.get("no_trained_turn", 0), "without any answer to learn"),
     )
-    return (
-        f"{words.counted(data.rows_read, 'row')} read = {words.count(data.rows_kept)} kept{dropped or ' + 0 dropped'}"
-    )
+    told = [f"{words.counted(number, 'row')} {what}" for number, what in lost if number]
+    return f"Lost: {' and '.join(told)}." if told else ""
 
 
 def system_meaning(summary: Summary, name: str) -> str:

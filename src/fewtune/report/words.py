@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 THIN = "\u202f"
@@ -110,6 +110,12 @@ def saved(epochs: float, grid_epochs: int, share_saved: float) -> str:
 def heading(name: str) -> str:
     """`learning_rate` as `learning rate`."""
     return printable(name).replace("_", " ")
+
+
+def rows_sum(read: int, kept: int, dropped: Mapping[str, int]) -> str:
+    """`180 rows read = 175 kept + 4 dropped (duplicate row) + 1 dropped (empty completion)`."""
+    parts = [f"{count(rows)} dropped ({heading(code)})" for code, rows in dropped.items()]
+    return " + ".join([f"{counted(read, 'row')} read = {count(kept)} kept", *parts])
 
 
 def repaired(repair: str) -> str:
