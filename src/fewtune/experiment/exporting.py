@@ -12,7 +12,7 @@ from fewtune.bases.folder import locate, open_encoder
 from fewtune.data.encode import Encoder
 from fewtune.data.read import read
 from fewtune.errors import UsageError
-from fewtune.experiment.judgement import scoring
+from fewtune.experiment.answering import scoring
 from fewtune.providers.contract import BASE, Score, Workspace
 from fewtune.report.summary import Summary
 from fewtune.types import Example

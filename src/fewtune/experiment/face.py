@@ -14,10 +14,10 @@ from fewtune.data.formats.open import keep_standard_input
 from fewtune.errors import UsageError
 from fewtune.experiment import run as runner
 from fewtune.experiment.agreeing import whole_estimate
+from fewtune.experiment.answering import TEMPERATURES
 from fewtune.experiment.axes import Values, check_single, read_axes
 from fewtune.experiment.estimating import Estimate
 from fewtune.experiment.folder import is_held
-from fewtune.experiment.judgement import TEMPERATURES
 from fewtune.experiment.notebook import watched
 from fewtune.experiment.preparation import Decide, Prepared, prepare_rows
 from fewtune.experiment.progress import Watch

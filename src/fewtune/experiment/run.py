@@ -12,9 +12,10 @@ from fewtune.bases.folder import locate
 from fewtune.bases.shape import shape
 from fewtune.errors import FewtuneError, InterruptedByUser, from_os_error
 from fewtune.experiment.agreeing import Agreement, agree
+from fewtune.experiment.answering import TUNED, answer, systems
 from fewtune.experiment.folder import held
 from fewtune.experiment.interruption import Interruption, watching
-from fewtune.experiment.judgement import TUNED, Judgement, answer, judge, systems
+from fewtune.experiment.judgement import Judgement, judge
 from fewtune.experiment.measuring import PlanReading
 from fewtune.experiment.outcome import Outcome, search_through
 from fewtune.experiment.preparation import Prepared, prepare_rows

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from fewtune.evaluation.comparison import Compared, Measured
+from fewtune.experiment.answering import SYSTEMS
 from fewtune.experiment.data_reporting import data_part
-from fewtune.experiment.judgement import SYSTEMS, Judgement
+from fewtune.experiment.judgement import Judgement
 from fewtune.experiment.outcome import Outcome
 from fewtune.experiment.preparation import Prepared
 from fewtune.experiment.search_reporting import saved_against_grid, search_part, search_sentence, trial_lines

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fewtune.report.data_part import DataPart
+from fewtune.report.evaluation_part import AnswerLine, EvaluationPart, Interval
 
 SCHEMA_VERSION = 1
 
@@ -43,14 +44,6 @@ class TrialLine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Interval:
-    """A two-sided 95 % interval."""
-
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class MetricValue:
     value: float
     interval: Interval | None
@@ -76,6 +69,8 @@ class Difference:
     value: MetricValue
     verdict: str
     """`better`, `worse`, `tied`, or `cannot be told`: a win inside the noise is a tie."""
+    p: float | None = None
+    """Two-sided p of the test that gave the verdict, corrected for the number of rivals; None where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +80,10 @@ class PredictionLine:
     expected: str
     answers: Mapping[str, str]
     """By system name."""
+    details: Mapping[str, AnswerLine] = field(default_factory=dict[str, AnswerLine])
+    """All that is known of each answer, by system name."""
+    references: tuple[str, ...] = ()
+    """Other answers that are as good as the expected one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +187,7 @@ class Summary:
     search: Search | None = None
     """None in runs of version 0.1."""
     saved_against_grid: Saved | None = None
+    evaluation: EvaluationPart | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The documented `--json` document."""
