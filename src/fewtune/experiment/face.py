@@ -67,6 +67,12 @@ class Options(TypedDict, total=False):
     """Stop candidates that do worse early; `sweep` does from 8 candidates on."""
     folds: int | None
     """Train the finalists on so many folds; 0 for none. `sweep` takes 5 below 60 validation rows, else 3."""
+    refit: bool | None
+    """Train the winner once more on all rows but the test rows, and keep that; `sweep` does where it costs no money."""
+    average_refit: bool | None
+    """Make it the mean of its last epochs' adapters, where folds say that this is better."""
+    more_data: bool | None
+    """Train the winner on parts of the rows, too, and tell what twice the data would bring."""
     gradient_accumulation: int | None
     """Batches summed before an optimizer step."""
     averaged_checkpoints: int | None
@@ -192,9 +198,10 @@ class Run:
 
     @property
     def _model(self) -> str:
-        store = _store()
-        best = self.best
-        models = {(one.trial_id, one.epoch): one.model for one in store.checkpoints(self.id)}
+        models = {(one.trial_id, one.epoch): one.model for one in _store().checkpoints(self.id)}
+        refit, best = self.summary.refit, self.best
+        if refit and refit.state == "finished":
+            return models[refit.id, refit.plan["epochs"]]
         return models[best.trunk, best.plan["epochs"]]
 
     def __repr__(self) -> str:
@@ -329,7 +336,7 @@ def _settings(data: str, options: Options, *, searches: bool = False) -> RunSett
     common = configuration.load(base=options.get("base"), provider=options.get("provider"), seed=options.get("seed"))
     default = RunSettings(data=data)
     axes = read_axes(options, rate_kind(common.provider))
-    halving, folds = options.get("halving"), options.get("folds")
+    halving, folds, refit = options.get("halving"), options.get("folds"), options.get("refit")
     return RunSettings(
         data=str(Path(data)),
         base=common.base,
@@ -341,6 +348,9 @@ def _settings(data: str, options: Options, *, searches: bool = False) -> RunSett
         trials=options.get("trials"),
         halving=default.halving if halving is None and not searches else halving,
         folds=default.folds if folds is None and not searches else folds,
+        refit=default.refit if refit is None and not searches else refit,
+        average_refit=bool(options.get("average_refit")),
+        more_data=bool(options.get("more_data")),
         gradient_accumulation=options.get("gradient_accumulation") or default.gradient_accumulation,
         averaged_checkpoints=options.get("averaged_checkpoints") or default.averaged_checkpoints,
         valid_file=valid_file if (valid_file := options.get("valid_file")) is None else str(valid_file),
