@@ -136,17 +136,18 @@ def _luck(tables: Sequence[Floats], freedom: int, generator: np.random.Generator
 
 
 def _gains(counts: Floats, means: Floats, factor: float, spread: Floats) -> tuple[Floats, Floats]:
-    """For each line of means and each exponent: what more rows bring, and the exponent's weight by its fit."""
-    gains: list[Floats] = []
-    misfits: list[Floats] = []
-    for exponent in _EXPONENTS:
-        design = np.stack([np.ones(len(counts)), (counts / counts[-1]) ** -exponent], axis=1) / spread[:, None]
-        target = means.T / spread[:, None]
-        solution = np.linalg.lstsq(design, target, rcond=None)[0]
-        misfits.append(np.square(design @ solution - target).sum(axis=0))
-        gains.append(solution[1] * (1 - factor**-exponent))
-    weights = np.exp(-0.5 * (np.stack(misfits, axis=1) - np.min(misfits, axis=0)[:, None]))
-    return np.stack(gains, axis=1), weights / weights.sum(axis=1, keepdims=True)
+    """For each line of means and each exponent: what more rows bring, and the exponent's weight by its fit.
+
+    A straight line in rows ** -exponent by weighted least squares, for all lines and exponents at once.
+    """
+    weights = spread**-2 / (spread**-2).sum()
+    powers = (counts / counts[-1])[:, None] ** -_EXPONENTS
+    across, up = powers - weights @ powers, means - (means @ weights)[:, None]
+    variance = weights @ np.square(across)
+    slopes = (up * weights) @ across / variance
+    misfits = ((np.square(up) @ weights)[:, None] - np.square(slopes) * variance) * (spread**-2).sum()
+    likely = np.exp(-0.5 * (misfits - misfits.min(axis=1, keepdims=True)))
+    return slopes * (1 - factor**-_EXPONENTS), likely / likely.sum(axis=1, keepdims=True)
 
 
 def _drawn(gains: Floats, weights: Floats, generator: np.random.Generator) -> Floats:
