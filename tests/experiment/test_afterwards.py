@@ -182,7 +182,7 @@ def test_too_few_rows_are_not_asked_what_more_of_them_would_bring(few_rows: Path
 
 
 def test_a_mean_of_checkpoints_is_kept_where_the_folds_say_that_it_is_better(orders: Path) -> None:
-    """The fake loss turns up when there is too much training: there the mean of the last epochs lies nearer the best."""
+    """The fake loss turns up after too much training; there the mean of the last epochs lies nearer the best."""
     overtrained = {"provider": "fake", "epochs": 8, "learning_rate": "3e-3,4e-3", "average_refit": True}
     refit = fewtune.sweep(orders, **overtrained).summary.refit
     assert refit is not None and refit.average is not None

@@ -14,7 +14,7 @@ _HEIGHT = 200
 
 
 def sizes(summary: Summary, width: int) -> str | None:
-    """A dot for each training, a line through the means, and a bar for what is forecast; None where nothing was fitted."""
+    """A dot for each training, a line through the means, a bar for what is forecast; None where nothing was fitted."""
     found = summary.more_data
     if found is None or found.gain is None or found.interval is None or found.factor is None or not found.sizes:
         return None
@@ -25,7 +25,6 @@ def sizes(summary: Summary, width: int) -> str | None:
         "loss": last - found.gain,
         "low": last - found.interval.high,
         "high": last - found.interval.low,
-        "label": f"{found.factor:g} times the rows",
     }
     ends = [means[0][0] / 1.15, ahead["rows"] * 1.25]
     ticks = [*(rows for rows, _ in means), round(ahead["rows"])]
