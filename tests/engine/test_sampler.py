@@ -294,9 +294,9 @@ class TestSideBySide:
         begun_here: list[int] = []
         begin = sampler._begin
 
-        def begun(base: BaseModel, prompt: Prompt) -> Any:
+        def begun(base: BaseModel, prompt: Prompt, shared: Any) -> Any:
             begun_here.append(prompt.id)
-            return begin(base, prompt)
+            return begin(base, prompt, shared)
 
         monkeypatch.setattr(sampler, "_begin", begun)
         assert len(answers(generate(llama, prompts_of(llama, 40)))) == 40

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Generator, Iterable, Iterator, Sequence
+from collections.abc import Container, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain
@@ -18,6 +18,7 @@ from fewtune.engine.batching import TOKENS_AT_ONCE
 from fewtune.engine.choosing import Choice, Chooser, choose
 from fewtune.engine.decoding import Decoder
 from fewtune.engine.lora import Adapter
+from fewtune.engine.shared_prefix import SharedPrefix, read_prefix, shared_length
 from fewtune.engine.stopping import Transcript
 from fewtune.engine.workers import Stream
 from fewtune.errors import DataError
@@ -138,14 +139,15 @@ def _generate_side_by_side(base: BaseModel, prompts: Sequence[Prompt]) -> Iterat
 def _steps(base: BaseModel, prompts: Iterable[Prompt | None]) -> Generator[list[Piece | Continuation], None, None]:
     """What each pass through the base has to tell, written by this process alone."""
     arrivals, decoder = _Arrivals(prompts), Decoder(base)
+    shared = _shared_prefixes(base, prompts) if isinstance(prompts, Sequence) and base.on_cpu else {}
     writings: list[_Writing] = []
     """In the order of the decoder's rows."""
     while True:
-        begun = [_begin(base, prompt) for prompt in arrivals.take(ROWS_AT_ONCE - len(writings))]
+        begun = [_begin(base, prompt, shared) for prompt in arrivals.take(ROWS_AT_ONCE - len(writings))]
         told = [event for writing in begun for event in _told(writing)]
         for writing in begun:
             if not writing.end:
-                decoder.join(writing.prompt.adapter)
+                decoder.join(writing.prompt.adapter, shared.get(id(writing.prompt.adapter)))
                 writings.append(writing)
         if writings:
             for writing, choice in zip(writings, _next_tokens(decoder, writings), strict=True):
@@ -182,8 +184,24 @@ class _Arrivals:
         return taken
 
 
-def _begin(base: BaseModel, prompt: Prompt) -> _Writing:
+@torch.inference_mode()
+def _shared_prefixes(base: BaseModel, prompts: Sequence[Prompt | None]) -> dict[int, SharedPrefix]:
+    """What all the prompts of an adapter begin with, by the adapter's identity."""
+    by_adapter: dict[int, list[Prompt]] = {}
+    for prompt in filter(None, prompts):
+        by_adapter.setdefault(id(prompt.adapter), []).append(prompt)
+    found: dict[int, SharedPrefix] = {}
+    for identity, group in by_adapter.items():
+        length = shared_length([prompt.ids for prompt in group])
+        if length and length < base.encoder.context:
+            with devices.one_core():
+                found[identity] = read_prefix(base, group[0].ids[:length], group[0].adapter)
+    return found
+
+
+def _begin(base: BaseModel, prompt: Prompt, shared: Mapping[int, SharedPrefix]) -> _Writing:
     limit = min(prompt.max_tokens, base.encoder.context - len(prompt.ids))
+    prefix = shared.get(id(prompt.adapter))
     return _Writing(
         prompt=prompt,
         limit=limit,
@@ -194,7 +212,7 @@ def _begin(base: BaseModel, prompt: Prompt) -> _Writing:
             random=Random(prompt.seed),
         ),
         transcript=Transcript(base.encoder, prompt.stop),
-        unread=prompt.ids,
+        unread=prompt.ids[prefix.length :] if prefix else prompt.ids,
         started=time.perf_counter(),
         end="length" if limit <= 0 else None,
     )
