@@ -73,8 +73,9 @@ class AttentionAfterPrefix:
     def __call__(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int | None
     ) -> Tensor:
-        parts = zip(self._prefixes, *(states.split(self._lengths) for states in (query, key, value)), strict=True)
-        return torch.cat([self._row(layer, *part, scale, window) for part in parts])
+        queries, keys, values = (states.split(self._lengths) for states in (query, key, value))
+        rows = zip(self._prefixes, queries, keys, values, strict=True)
+        return torch.cat([self._row(layer, prefix, q, k, v, scale, window) for prefix, q, k, v in rows])
 
     def _row(
         self,
