@@ -12,7 +12,7 @@ import pytest
 
 import fewtune
 from fewtune.errors import BudgetError, UsageError
-from fewtune.experiment.progress import Note, Progress, Rung, Stage, Training
+from fewtune.experiment.progress import Answering, Note, Progress, Rung, Stage, Training
 from fewtune.experiment.settings import RunSettings
 from fewtune.report.afterwards import trained_rows
 from fewtune.report.summary import Summary
@@ -156,6 +156,16 @@ def test_what_more_data_would_bring_may_be_asked_of_a_finished_run(orders: Path)
     assert again.summary.more_data == asked.summary.more_data
 
 
+def test_asking_a_finished_run_what_more_data_would_bring_answers_no_row_again(orders: Path) -> None:
+    options = {**SWEEP, "epochs": 2, "learning_rate": 1e-3}
+    done = fewtune.run(orders, **options)
+    seen: list[Progress] = []
+    asked = fewtune.run(orders, **options, more_data=True, watch=seen.append)
+    assert asked.summary.more_data is not None
+    assert not [event for event in seen if isinstance(event, Answering)]
+    assert asked.summary.systems == done.summary.systems
+
+
 def test_parts_of_the_rows_are_trained_with_as_many_steps_and_measured_on_the_same_rows(orders: Path) -> None:
     swept = fewtune.sweep(orders, **SWEEP, more_data=True)
     train, valid, _ = split(orders)
@@ -204,6 +214,7 @@ def test_without_folds_no_mean_is_tried_and_the_report_says_so(orders: Path) -> 
 
 
 def test_by_default_rows_that_were_given_for_validation_are_not_trained_on(orders: Path, few_rows: Path) -> None:
+    assert fewtune.run(orders, **SWEEP).summary.refit is not None
     assert fewtune.sweep(orders, **SWEEP, valid_file=few_rows).summary.refit is None
     given = fewtune.sweep(orders, **SWEEP, valid_file=few_rows, refit=True).summary.refit
     assert given is not None and given.state == "finished"
@@ -243,8 +254,11 @@ def test_the_command_of_a_sweep_makes_the_same_run_again(orders: Path) -> None:
     assert "-refit" not in command and "--more-data" not in command
     command = fewtune.sweep(orders, **SWEEP, refit=False, more_data=True).summary.command
     assert "--no-refit" in command and "--more-data" in command and "average" not in command
-    command = fewtune.run(orders, **SWEEP, refit=True).summary.command
-    assert "--refit" in command
+    assert "-refit" not in fewtune.run(orders, **SWEEP).summary.command
+    one = {"provider": "fake", "epochs": 2, "learning_rate": 1e-3}
+    assert "-refit" not in fewtune.train(orders, **one).summary.command
+    trained = fewtune.train(orders, **one, refit=True).summary
+    assert "--refit" in trained.command and trained.refit is not None
 
 
 def test_the_report_says_what_is_kept_and_whether_more_data_would_help(orders: Path) -> None:

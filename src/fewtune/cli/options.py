@@ -50,7 +50,7 @@ Refit = Annotated[
     bool | None,
     typer.Option(
         "--refit/--no-refit",
-        help="Train the winner again on all rows but the test rows, and keep that; sweep: where it costs no money.",
+        help="Train the winner again, on validation rows too, and keep that; run, sweep: if it is free.",
     ),
 ]
 AverageRefit = Annotated[

@@ -68,7 +68,8 @@ class Options(TypedDict, total=False):
     folds: int | None
     """Train the finalists on so many folds; 0 for none. `sweep` takes 5 below 60 validation rows, else 3."""
     refit: bool | None
-    """Train the winner once more on all rows but the test rows, and keep that; `sweep` does where it costs no money."""
+    """Train the winner once more on all rows but the test rows, and keep that; `run` and `sweep` do where it costs no
+    money, unless `valid_file` is given; `train` does not."""
     average_refit: bool | None
     """Make it the mean of its last epochs' adapters, where folds say that this is better."""
     more_data: bool | None
@@ -309,7 +310,8 @@ def _execute(data: str, options: RunOptions, *, evaluate: bool, single: bool = F
     settings = _settings(data, cast(Options, common), searches=not evaluate and not single)
     settings = replace(settings, evaluate=evaluate)
     if single:
-        settings = replace(settings, cooldown=_TRAIN_COOLDOWN, learning_rates=_single_rate(settings))
+        rates, refit = _single_rate(settings), bool(settings.refit)
+        settings = replace(settings, cooldown=_TRAIN_COOLDOWN, learning_rates=rates, refit=refit)
         check_single(settings)
     with watched(options.get("watch")) as watch:
         done = runner.execute(
@@ -336,7 +338,7 @@ def _settings(data: str, options: Options, *, searches: bool = False) -> RunSett
     common = configuration.load(base=options.get("base"), provider=options.get("provider"), seed=options.get("seed"))
     default = RunSettings(data=data)
     axes = read_axes(options, rate_kind(common.provider))
-    halving, folds, refit = options.get("halving"), options.get("folds"), options.get("refit")
+    halving, folds = options.get("halving"), options.get("folds")
     return RunSettings(
         data=str(Path(data)),
         base=common.base,
@@ -348,7 +350,7 @@ def _settings(data: str, options: Options, *, searches: bool = False) -> RunSett
         trials=options.get("trials"),
         halving=default.halving if halving is None and not searches else halving,
         folds=default.folds if folds is None and not searches else folds,
-        refit=default.refit if refit is None and not searches else refit,
+        refit=options.get("refit"),
         average_refit=bool(options.get("average_refit")),
         more_data=bool(options.get("more_data")),
         gradient_accumulation=options.get("gradient_accumulation") or default.gradient_accumulation,

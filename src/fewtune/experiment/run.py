@@ -17,6 +17,7 @@ from fewtune.experiment.folder import held
 from fewtune.experiment.interruption import Interruption, watching
 from fewtune.experiment.judgement import Judgement, judge
 from fewtune.experiment.measuring import PlanReading
+from fewtune.experiment.more_data import PART
 from fewtune.experiment.outcome import Outcome, search_through
 from fewtune.experiment.preparation import Prepared, prepare_rows
 from fewtune.experiment.prepared_folder import write_parts
@@ -188,12 +189,13 @@ def _search(job: _Job, provider: Provider, prepared: Prepared, search: SearchPla
 
 
 def _forgetting(job: _Job) -> Watch:
-    """Answers of a tuned model that may not be the chosen one any more go as soon as something is trained again."""
+    """Answers of a tuned model that may not be the kept one any more go as soon as something is trained again that
+    might be."""
     trained = False
 
     def watch(event: Progress) -> None:
         nonlocal trained
-        if isinstance(event, Training) and not trained:
+        if isinstance(event, Training) and not trained and not event.trial.startswith(PART):
             trained = True
             job.store.forget_predictions(job.id, TUNED)
         job.watch(event)

@@ -99,7 +99,9 @@ def command(settings: RunSettings) -> str:
     kind = "run" if settings.evaluate else "train" if settings.cooldown else "sweep"
     default = RunSettings(data=settings.data)
     if kind == "sweep":
-        default = replace(default, halving=None, folds=None, refit=None)
+        default = replace(default, halving=None, folds=None)
+    if kind != "train":
+        default = replace(default, refit=None)
     words = ["fewtune", kind, settings.data]
     for name, value in settings.to_json().items():
         if name not in ("data", "evaluate", "cooldown") and value != getattr(default, name):
