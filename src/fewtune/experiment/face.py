@@ -98,6 +98,8 @@ class RunOptions(Options, total=False):
     budget_minutes: float | None
     budget_usd: float | None
     budget_tokens: float | None
+    track: Sequence[str] | None
+    """Trackers that follow the run: `wandb`, `mlflow`, `trackio`, `tensorboard`."""
     watch: Watch | None
     """Called with every piece of progress; without one a run shows itself in a notebook and is silent elsewhere."""
 
@@ -230,11 +232,12 @@ def resume(
     budget_minutes: float | None = None,
     budget_usd: float | None = None,
     budget_tokens: float | None = None,
+    track: Sequence[str] | None = None,
     watch: Watch | None = None,
 ) -> Run:
-    """Go on with a run that was stopped or killed; a finished one is only opened.
+    """Go on with a run that was stopped or killed; a finished one is only opened, and told to `track`.
 
-    A budget that is not given again stays as it was.
+    A budget that is not given again stays as it was. Trackers have to be named again.
 
     Raises DataError when its data has changed since.
     """
@@ -245,6 +248,7 @@ def resume(
             home=configuration.load().home,
             out=Path(record.folder),
             budget=Budget(minutes=budget_minutes, usd=budget_usd, tokens=budget_tokens),
+            track=track or (),
             watch=watcher,
         )
     return open_run(done.id)
@@ -310,6 +314,7 @@ def _execute(data: str, options: RunOptions, *, evaluate: bool, single: bool = F
             home=configuration.load().home,
             out=Path(out) if out else None,
             budget=_budget(options),
+            track=options.get("track") or (),
             watch=watch,
         )
     return open_run(done.id)

@@ -11,10 +11,12 @@ from fewtune.experiment.agreeing import Agreement
 from fewtune.experiment.interruption import Interruption
 from fewtune.experiment.progress import Watch
 from fewtune.experiment.recording import Recorder, trial_record
+from fewtune.experiment.tracking import trial_began
 from fewtune.providers.contract import Provider, Trial
 from fewtune.schedule.order import steps_per_epoch
 from fewtune.search.budget import Admission, Cost, Start, admit
 from fewtune.store.runs import PointRecord, Runs, TrialRecord
+from fewtune.trackers.contract import Track, untracked
 from fewtune.types import Usage
 
 
@@ -26,6 +28,7 @@ class Sweep:
     agreement: Agreement
     watch: Watch
     interruption: Interruption
+    track: Track = untracked
     epochs_in_all: float = field(default=0.0)
     """The most that the search takes, for those who watch."""
 
@@ -63,6 +66,7 @@ class Sweep:
             watch=self.watch,
             epochs_in_all=self.epochs_in_all or 1.0,
             epochs_before=sum(self.stood().values()),
+            track=self.track,
         )
         events = self.provider.advance(
             {handle: _step(trial, until) for handle, (trial, until) in zip(handles, targets, strict=True)}
@@ -109,12 +113,11 @@ class Sweep:
     def _begin(self, by_handle: Mapping[str, Trial]) -> None:
         ended = {one.id for one in self.store.trials(self.run_id) if one.state in ("failed", "finished")}
         usage = Usage(usd=None if self.provider.capabilities.bills else 0.0)
-        begun = [
-            trial_record(trial, handle, "running", None, usage)
-            for handle, trial in by_handle.items()
-            if trial.id not in ended
-        ]
-        self.store.put_trials(self.run_id, begun)
+        begun = {handle: trial for handle, trial in by_handle.items() if trial.id not in ended}
+        records = [trial_record(trial, handle, "running", None, usage) for handle, trial in begun.items()]
+        self.store.put_trials(self.run_id, records)
+        for trial in begun.values():
+            self.track(trial_began(trial))
 
     def _end_of_time(self) -> float:
         limit, agreed = self.agreement.budget.minutes, self.store.agreement(self.run_id)
