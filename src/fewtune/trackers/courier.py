@@ -1,6 +1,8 @@
 """The process that a tracker lives in: events come in on stdin, what became of them goes out on stdout.
 
-    python -m fewtune.trackers.courier NAME
+    python -m fewtune.trackers.courier FACTORY SECONDS
+
+FACTORY makes the tracker; SECONDS is how long it may still be sending after the run has said its last word.
 
 Events are pickled one after the other; answers are lines of JSON. Whatever the tracker's library prints goes to
 stderr, which `delivery` keeps in the run's folder.
@@ -18,17 +20,15 @@ from queue import SimpleQueue
 from typing import IO, Any
 
 from fewtune import trackers
-from fewtune.trackers.contract import Ended, Event, Tracker
-
-SECONDS_TO_FINISH = 120.0
-"""After the run has said its last word a tracker may still be sending, but it does not stay for ever."""
+from fewtune.trackers.contract import Began, Ended, Event, Tracker
 
 
 def main() -> None:
     given, answers = _apart()
+    factory, seconds = sys.argv[1:]
     events: SimpleQueue[Event | None] = SimpleQueue()
-    threading.Thread(target=_read, args=(given, events), daemon=True).start()
-    _serve(sys.argv[1], events, answers)
+    threading.Thread(target=_read, args=(given, events, float(seconds)), daemon=True).start()
+    _serve(factory, events, answers)
 
 
 def _apart() -> tuple[IO[bytes], IO[str]]:
@@ -40,23 +40,23 @@ def _apart() -> tuple[IO[bytes], IO[str]]:
     return os.fdopen(given, "rb"), os.fdopen(answers, "w")
 
 
-def _read(given: IO[bytes], events: SimpleQueue[Event | None]) -> None:
+def _read(given: IO[bytes], events: SimpleQueue[Event | None], seconds: float) -> None:
     """Take what comes at once, however slow the tracker is; the run bounds how much it leaves unanswered."""
     try:
         while True:
             events.put(pickle.load(given))
     except (EOFError, pickle.UnpicklingError):
         # The end, or the run was killed in the middle of a word.
-        faulthandler.dump_traceback_later(SECONDS_TO_FINISH, exit=True)
+        faulthandler.dump_traceback_later(seconds, exit=True)
         events.put(None)
 
 
-def _serve(name: str, events: SimpleQueue[Event | None], answers: IO[str]) -> None:
+def _serve(factory: str, events: SimpleQueue[Event | None], answers: IO[str]) -> None:
     began = events.get()
-    if not isinstance(began, trackers.Began):
+    if not isinstance(began, Began):
         return
     try:
-        tracker = trackers.connect(name, began)
+        tracker = trackers.connect(factory, began)
     except Exception as error:
         _answer(answers, broken=_told(error))
         return

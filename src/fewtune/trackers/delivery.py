@@ -22,7 +22,6 @@ from typing import Any
 
 from fewtune.trackers import KINDS
 from fewtune.trackers.contract import Began, Event, Track, Values, untracked
-from fewtune.trackers.courier import SECONDS_TO_FINISH
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +34,13 @@ class Patience:
     """Seconds that a tracker may spend on one event before it is given up."""
     end: float = 5.0
     """Seconds that the run waits at its end."""
+    alone: float = 120.0
+    """Seconds after the run's last word in which a tracker has to end, by itself if need be."""
     drops: bool = True
     """Whether values are dropped for which there is no room; if not, whoever tells them waits."""
 
 
-AFTERWARDS = Patience(end=SECONDS_TO_FINISH, drops=False)
+AFTERWARDS = Patience(end=120.0, alone=180.0, drops=False)
 """For a run that is over, whose trackers are all that there is to wait for."""
 
 _ENVIRONMENT = {
@@ -81,6 +82,8 @@ def delivered(
     finally:
         until = time.monotonic() + borne.end
         for delivery in deliveries:
+            delivery.say_end()
+        for delivery in deliveries:
             delivery.close(until)
 
 
@@ -88,9 +91,9 @@ class Delivery:
     """One tracker at work. `take` and `close` belong to the run's thread, and only they call `tell`."""
 
     def __init__(self, name: str, began: Began, tell: Callable[[str], None], patience: Patience) -> None:
-        self._label = KINDS[name].label if name in KINDS else name
+        self._label = KINDS[name].label
         self._tell, self._patience = tell, patience
-        self._log = began.folder / "trackers" / f"{name.replace(':', '-')}.log"
+        self._log = began.folder / "trackers" / f"{name}.log"
         self._changed = threading.Condition()
         self._unsent: deque[Event | None] = deque()
         self._given = self._unanswered = self._lost = 0
@@ -99,9 +102,10 @@ class Delivery:
         """It has failed at an event before; nothing is given to it any more; it has been told the end."""
         self._news: list[str] = []
         self._heard_at = time.monotonic()
-        self._process = _start(name, self._log)
-        for work in (self._write, self._listen):
-            threading.Thread(target=work, daemon=True, name=f"fewtune-{name}").start()
+        self._process = _start(KINDS[name].factory, self._log, patience.alone)
+        self._listener = threading.Thread(target=self._listen, daemon=True, name=f"fewtune-from-{name}")
+        self._listener.start()
+        threading.Thread(target=self._write, daemon=True, name=f"fewtune-to-{name}").start()
         self.take(began)
 
     def take(self, event: Event) -> None:
@@ -118,12 +122,18 @@ class Delivery:
                 self._append(event)
         self._tell_news()
 
+    def say_end(self) -> None:
+        """Nothing more will be told."""
+        with self._changed:
+            if not self._closing:
+                self._closing = True
+                self._unsent.append(None)
+                self._changed.notify_all()
+
     def close(self, until: float) -> None:
         """Wait till then (a time of `monotonic`) for what is on its way, and say what is lost or late."""
+        self.say_end()
         with self._changed:
-            self._closing = True
-            self._unsent.append(None)
-            self._changed.notify_all()
             self._changed.wait_for(lambda: self._over, timeout=max(0.1, until - time.monotonic()))
             if not self._over:
                 self._leave_behind()
@@ -156,8 +166,8 @@ class Delivery:
             self._end()
         else:
             self._news.append(
-                f"{self._label} is still busy with {self._unanswered:,} of {self._given:,} events; it goes on by "
-                f"itself for at most {SECONDS_TO_FINISH:.0f} s. Its log: {self._log}"
+                f"{self._label} is still busy with {self._unanswered:,} of {self._given:,} events, and goes on by "
+                f"itself for at most {self._patience.alone:.0f} s. Its log: {self._log}"
             )
 
     def _end(self) -> None:
@@ -219,14 +229,14 @@ class Delivery:
             self._failed = True
 
 
-def _start(name: str, log: Path) -> subprocess.Popen[bytes]:
+def _start(factory: str, log: Path, alone: float) -> subprocess.Popen[bytes]:
     log.parent.mkdir(parents=True, exist_ok=True)
     # Not the folder that the user stands in, where a `wandb/` or a `random.py` may lie, but wherever this package is.
     places = (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))
     kept = {variable: value for variable, value in os.environ.items() if variable not in _SECRETS}
     with log.open("ab") as told:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "fewtune.trackers.courier", name],
+            [sys.executable, "-P", "-m", "fewtune.trackers.courier", factory, str(alone)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=told,

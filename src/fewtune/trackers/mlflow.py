@@ -3,6 +3,8 @@
 Where the runs are kept comes from MLflow's own variables: MLFLOW_TRACKING_URI, MLFLOW_EXPERIMENT_NAME.
 """
 
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import json
@@ -41,28 +43,37 @@ class MlflowTracker:
             self._send()
         match event:
             case TrialBegan():
-                if event.trial not in self._trials:
-                    run = self._open(event.trial, event.trial, {MLFLOW_PARENT_RUN_ID: self._run})
-                    self._trials[event.trial] = run
-                    self._log(run, params=event.config)
+                self._begin_trial(event)
             case Values():
-                waiting = self._waiting.setdefault(self._trials[event.trial], [])
-                waiting += self._metrics(event.values, event.step, event.seconds)
-                if len(waiting) > _MOST_METRICS or time.monotonic() - self._sent_at > _SECONDS_BETWEEN_BATCHES:
-                    self._send()
+                self._note(event)
             case TrialEnded():
                 self._client.set_terminated(self._trials.pop(event.trial), _STATES[event.state])
             case Table():
                 self._keep_table(event)
             case File():
-                if event.path.is_dir():
-                    self._client.log_artifacts(self._run, str(event.path), event.name)
-                else:
-                    self._client.log_artifact(self._run, str(event.path))
+                self._keep_file(event)
             case Ended():
                 self._end(event)
             case Began():
                 pass
+
+    def _begin_trial(self, trial: TrialBegan) -> None:
+        if trial.trial not in self._trials:
+            run = self._open(trial.trial, trial.trial, {MLFLOW_PARENT_RUN_ID: self._run})
+            self._trials[trial.trial] = run
+            self._log(run, params=trial.config)
+
+    def _note(self, told: Values) -> None:
+        waiting = self._waiting.setdefault(self._trials[told.trial], [])
+        waiting += self._metrics(told.values, told.step, told.seconds)
+        if len(waiting) > _MOST_METRICS or time.monotonic() - self._sent_at > _SECONDS_BETWEEN_BATCHES:
+            self._send()
+
+    def _keep_file(self, file: File) -> None:
+        if file.path.is_dir():
+            self._client.log_artifacts(self._run, str(file.path), file.name)
+        else:
+            self._client.log_artifact(self._run, str(file.path))
 
     def _find_experiment(self, name: str) -> str:
         found = self._client.get_experiment_by_name(name)

@@ -1,8 +1,12 @@
 """TensorBoard: event files in `tensorboard/` of the run's folder, one folder for each trial, and `run` for the rest.
 
-They are written with TensorBoard's own protocol buffers: neither torch nor TensorFlow is needed. TENSORBOARD_LOGGING_DIR
-names another folder, in which each run has its own.
+They are written with TensorBoard's own protocol buffers: neither torch nor TensorFlow is needed.
+TENSORBOARD_LOGGING_DIR names another folder, in which each run has its own.
 """
+
+# Protocol buffers make their classes when they are imported, unseen by pyright.
+# pyright: reportAttributeAccessIssue=false, reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 

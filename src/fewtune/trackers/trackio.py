@@ -4,6 +4,8 @@ The project comes from TRACKIO_PROJECT, the folder or the Space from trackio's o
 TRACKIO_SPACE_ID, TRACKIO_SERVER_URL.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import os
@@ -21,7 +23,6 @@ class TrackioTracker:
         self._began = began
         self._project = os.environ.get("TRACKIO_PROJECT", "fewtune")
         self._trials: dict[str, Any] = {}
-        self._told: dict[str, int] = {}
         self._run = self._open("run", began.config)
         self.address = f"trackio show --project {self._project}"
 
@@ -31,7 +32,7 @@ class TrackioTracker:
                 if event.trial not in self._trials:
                     self._trials[event.trial] = self._open(event.trial, event.config)
             case Values():
-                self._trials[event.trial].log(dict(event.values), step=event.step)
+                self._note(event)
             case TrialEnded():
                 self._trials.pop(event.trial).finish()
             case Table():
@@ -43,6 +44,12 @@ class TrackioTracker:
                 self._end(event)
             case Began():
                 pass
+
+    def _note(self, told: Values) -> None:
+        """A step that is told again would be there twice; only a private name says how far the run is."""
+        run = self._trials[told.trial]
+        if told.step >= getattr(run, "_next_step", 0):
+            run.log(dict(told.values), step=told.step)
 
     def _open(self, name: str, config: Mapping[str, Any]) -> Any:
         # trackio ends the run that the context knows when another begins; each has a context of its own here.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import wandb
@@ -26,7 +27,7 @@ class WandbTracker:
         self._began = began
         self._trials: dict[str, Any] = {}
         self._run = self._open("run", "summary", began.config)
-        self.address = self._run.url or f"wandb sync {os.path.dirname(self._run.dir)}"
+        self.address = self._run.url or f"wandb sync {Path(self._run.dir).parents[1]}/offline-run-*-{began.key}-*"
 
     def take(self, event: Event) -> None:
         match event:
