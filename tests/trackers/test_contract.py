@@ -184,7 +184,10 @@ def read_trackio(folder: Path, began: Began) -> Seen:
             continue
         for metric, value in values.items():
             seen.curves.setdefault(trial, {}).setdefault(metric, {}).setdefault(step, []).append(value)
-    seen.plans = {name.removeprefix(f"{began.key}-"): json.loads(config) for name, config in plans.items()}
+    for name, config in plans.items():
+        # trackio's own names, such as when it last saw the run, begin so.
+        told = {key: value for key, value in json.loads(config).items() if not key.startswith("_")}
+        seen.plans[name.removeprefix(f"{began.key}-")] = told
     seen.bytes_kept = (folder / "trackio" / "fewtune.db").read_bytes()
     return seen
 

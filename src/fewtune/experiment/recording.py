@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
-from fewtune.experiment.progress import Note, Training, Watch
+from fewtune.experiment.progress import Failed, Note, Training, Watch
 from fewtune.experiment.tracking import trial_ended, values
 from fewtune.providers.contract import Checkpoint, Event, Failure, Finished, Message, Point, Trial
 from fewtune.store.runs import CheckpointRecord, PointRecord, Runs, TrialRecord
@@ -30,6 +30,7 @@ class Recorder:
     """The most that the search can still take with what it has taken."""
     epochs_before: float
     """What it has taken."""
+    usd_per_epoch: float | None
     track: Track = untracked
     waiting: list[PointRecord] = field(default_factory=list[PointRecord])
     written_at: float = field(default_factory=time.monotonic)
@@ -50,7 +51,7 @@ class Recorder:
             case Failure():
                 self.flush()
                 self._end(event.handle, "failed", event.text)
-                self.watch(Note(text=f"{event.handle}: {event.text}"))
+                self.watch(Failed(trial=self.trials[event.handle].id, text=f"{event.handle}: {event.text}"))
             case Finished():
                 self.flush()
                 self._end(event.handle, "finished", None, event.usage)
@@ -102,6 +103,7 @@ class Recorder:
             valid_loss=self.valid_losses.get(point.handle),
             done=min(1.0, done / self.epochs_in_all),
             tokens_per_second=point.usage.tokens / seconds if seconds else 0.0,
+            usd=None if self.usd_per_epoch is None else self.usd_per_epoch * done,
             seconds_left=elapsed / now_done * max(0.0, self.epochs_in_all - done) if now_done else None,
         )
 

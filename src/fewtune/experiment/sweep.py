@@ -66,6 +66,7 @@ class Sweep:
             watch=self.watch,
             epochs_in_all=self.epochs_in_all or 1.0,
             epochs_before=sum(self.stood().values()),
+            usd_per_epoch=self._usd_per_epoch(),
             track=self.track,
         )
         events = self.provider.advance(
@@ -103,6 +104,11 @@ class Sweep:
             return Cost(tokens=whole.tokens, usd=whole.usd)
         tokens = max(record.tokens, point.tokens if point else 0)
         return Cost(tokens=tokens, usd=whole.usd if record.usd is None else record.usd)
+
+    def _usd_per_epoch(self) -> float | None:
+        """A price that nobody knows counts as nothing in a budget; to the user it is unknown."""
+        usd = self.agreement.epoch.usd
+        return None if self.provider.capabilities.bills and not usd else usd
 
     def _cost(self, epochs: int, stood: float, begun: bool) -> Cost:
         """Nothing for what a service has begun: it goes on by itself, and is counted as spent."""

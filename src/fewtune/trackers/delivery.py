@@ -46,6 +46,7 @@ AFTERWARDS = Patience(end=120.0, alone=180.0, drops=False)
 _ENVIRONMENT = {
     "WANDB_SILENT": "true",
     "WANDB_CONSOLE": "off",
+    "WANDB_HOST": "",
     "WANDB_ERROR_REPORTING": "false",
     "WANDB_DISABLE_CODE": "true",
     "WANDB_DISABLE_GIT": "true",
