@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fewtune.trackers.contract import Began, Ended, Event, File, Table, TrialBegan, TrialEnded, Values
-from fewtune.trackers.delivery import Patience, delivered
+from fewtune.trackers.delivery import Delivery, Patience
 
 KEY = "sk-this-must-not-be-anywhere"
 VERDICT = "Use the tuned model: it is better."
@@ -63,9 +63,11 @@ def results(folder: Path) -> Iterator[Event]:
 def tell(name: str, began: Began, events: Iterator[Event]) -> list[str]:
     """Through the process that a tracker has in a run; what it had to say."""
     told: list[str] = []
-    with delivered([name], began, told.append, Patience(end=240.0, alone=240.0)) as track:
-        for event in events:
-            track(event)
+    delivery = Delivery(name, began, told.append, Patience(alone=240.0))
+    for event in events:
+        delivery.take(event)
+    delivery.close(time.monotonic() + 240.0)
+    delivery._process.wait(60)
     return told
 
 

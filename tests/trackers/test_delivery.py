@@ -174,6 +174,7 @@ def test_a_run_that_is_killed_is_told_as_stopped(deliver: Callable[..., Delivery
     delivery = deliver("slow")
     delivery.take(TrialBegan(trial="t1", config={}))
     close(delivery, 30.0)
+    delivery._process.wait(10)
     assert (began.folder / "kept").read_text().startswith("Ended")
 
 

@@ -64,7 +64,6 @@ class Followed:
         # Every event repeats the last measured validation loss.
         if event.valid_loss is not None and event.valid_loss not in [loss for _, loss in self.valid[-1:]]:
             self.valid.append((event.epoch, event.valid_loss))
-        # A run that is extended trains some on that had ended.
         self.end = "done" if event.epoch >= event.epochs else ""
 
     def state(self, now: float) -> str:
@@ -76,6 +75,8 @@ class Standing:
     clock: Callable[[], float] = time.monotonic
     parts: list[Part] = field(default_factory=list[Part])
     trials: dict[str, Followed] = field(default_factory=dict[str, Followed])
+    ended: set[str] = field(default_factory=set[str])
+    """Trials that are trained no further, also those of which nothing else was told this time."""
     last: Training | Answering | None = None
     """What the current stage told last."""
 
@@ -85,8 +86,7 @@ class Standing:
                 self.close("✓")
                 self.parts.append(Part(text=event.text, began=self.clock()))
             case Training():
-                new = Followed(id=event.trial, label=event.label, epochs=event.epochs)
-                self.trials.setdefault(event.trial, new).add(event, self.clock())
+                self._follow(event)
                 self.last = event
             case Answering():
                 self.last = event
@@ -105,7 +105,15 @@ class Standing:
             last.seconds, last.mark = self.clock() - last.began, mark
         self.last = None
 
+    def _follow(self, event: Training) -> None:
+        new = Followed(id=event.trial, label=event.label, epochs=event.epochs)
+        trial = self.trials.setdefault(event.trial, new)
+        trial.add(event, self.clock())
+        # A run that is extended trains some on that had ended.
+        (self.ended.add if trial.end else self.ended.discard)(trial.id)
+
     def _end(self, name: str, how: str) -> None:
+        self.ended.add(name)
         if name in self.trials:
             self.trials[name].end = self.trials[name].end or how
 
@@ -160,8 +168,7 @@ class Standing:
         epoch, loss = best.lowest
         epochs = f"{epoch:.1f}".removesuffix(".0")
         where = f"{best.id} {best.label} after {epochs} {'epoch' if epochs == '1' else 'epochs'}"
-        ended = sum(bool(one.end) for one in self.trials.values())
-        return f"best so far {loss:.3f}, {where} · {counted(ended, 'trial')} done"
+        return f"best so far {loss:.3f}, {where} · {counted(len(self.ended), 'trial')} done"
 
 
 def apart(labels: Sequence[str]) -> list[str]:

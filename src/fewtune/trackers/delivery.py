@@ -135,8 +135,8 @@ class Delivery:
         """Wait till then (a time of `monotonic`) for what is on its way, and say what is lost or late."""
         self.say_end()
         with self._changed:
-            self._changed.wait_for(lambda: self._over, timeout=max(0.1, until - time.monotonic()))
-            if not self._over:
+            self._changed.wait_for(lambda: not self._unanswered, timeout=max(0.1, until - time.monotonic()))
+            if self._unanswered:
                 self._leave_behind()
             if self._lost:
                 self._news.append(f"{self._label}: {self._lost:,} of {self._given:,} events did not arrive.")
