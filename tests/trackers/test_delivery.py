@@ -212,7 +212,7 @@ def test_the_end_is_told_to_all_before_any_is_waited_for(began: Began, told: lis
 
 
 def test_without_a_name_there_is_no_process_and_no_file(began: Began, told: list[str]) -> None:
-    with delivered([], began, told.append) as track:
+    with delivered([], began, told.append, Patience()) as track:
         track(value(1))
     assert os.listdir(began.folder) == [] and told == []
 

@@ -16,6 +16,7 @@ from fewtune.experiment import run as runner
 from fewtune.experiment.agreeing import whole_estimate
 from fewtune.experiment.answering import TEMPERATURES
 from fewtune.experiment.axes import Values, check_single, read_axes
+from fewtune.experiment.display import RunList
 from fewtune.experiment.estimating import Estimate
 from fewtune.experiment.folder import is_held
 from fewtune.experiment.notebook import watched
@@ -279,9 +280,9 @@ def find_run(name: str) -> RunRecord:
     return _as_it_stands(_store().find(name))
 
 
-def runs() -> list[RunRecord]:
+def runs() -> RunList:
     """Every run in the store, the newest first."""
-    return [_as_it_stands(record) for record in _store().all()]
+    return RunList(_as_it_stands(record) for record in _store().all())
 
 
 def _as_it_stands(record: RunRecord) -> RunRecord:

@@ -18,7 +18,7 @@ from fewtune.providers.contract import Trial
 from fewtune.report.summary import Summary
 from fewtune.store.runs import PointRecord, RunRecord, Runs, TrialRecord
 from fewtune.trackers.contract import Began, Ended, Event, File, State, Table, Track, TrialBegan, TrialEnded, Values
-from fewtune.trackers.delivery import AFTERWARDS, Patience, delivered
+from fewtune.trackers.delivery import AFTERWARDS, MEANWHILE, Patience, delivered
 
 _CURVES = {
     "train_loss": "train/loss",
@@ -42,7 +42,7 @@ def tracked(
     names: Sequence[str], record: RunRecord, settings: RunSettings, prepared: Prepared, watch: Watch
 ) -> Generator[Track]:
     """A Track to the trackers of these names; what goes wrong there is a note, and nothing more."""
-    with _delivered(names, record, settings, prepared, watch, Patience()) as track:
+    with _delivered(names, record, settings, prepared, watch, MEANWHILE) as track:
         yield track
 
 

@@ -40,6 +40,8 @@ class Patience:
     """Whether values are dropped for which there is no room; if not, whoever tells them waits."""
 
 
+MEANWHILE = Patience()
+"""For a run that trains."""
 AFTERWARDS = Patience(end=120.0, alone=180.0, drops=False)
 """For a run that is over, whose trackers are all that there is to wait for."""
 
@@ -64,15 +66,12 @@ _SECRETS = ("OPENAI_API_KEY",)
 
 
 @contextmanager
-def delivered(
-    names: Sequence[str], began: Began, tell: Callable[[str], None], patience: Patience | None = None
-) -> Generator[Track]:
+def delivered(names: Sequence[str], began: Began, tell: Callable[[str], None], patience: Patience) -> Generator[Track]:
     """A Track that hands events to all these trackers, for the length of the block; `tell` hears what goes wrong."""
     if not names:
         yield untracked
         return
-    borne = patience or Patience()
-    deliveries = [Delivery(name, began, tell, borne) for name in dict.fromkeys(names)]
+    deliveries = [Delivery(name, began, tell, patience) for name in dict.fromkeys(names)]
 
     def track(event: Event) -> None:
         for delivery in deliveries:
@@ -81,7 +80,7 @@ def delivered(
     try:
         yield track
     finally:
-        until = time.monotonic() + borne.end
+        until = time.monotonic() + patience.end
         for delivery in deliveries:
             delivery.say_end()
         for delivery in deliveries:
