@@ -143,7 +143,8 @@ def test_hostile_offers_are_shown_and_never_obeyed(estimate: Estimate) -> None:
 def record(**changes: object) -> RunRecord:
     values: dict[str, Any] = {
         "id": "orders-1a2b", "created_at": "2026-11-26T20:00:00+00:00", "state": "failed", "folder": "/x",
-        "data_path": "/d", "data_sha256": "", "settings": {"base": "pocket"}, "summary": None, "error": HOSTILE, **changes,
+        "data_path": "/d", "data_sha256": "", "settings": {"base": "pocket"}, "summary": None, "error": HOSTILE,
+        **changes,
     }  # fmt: skip
     return RunRecord(**values)
 

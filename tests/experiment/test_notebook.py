@@ -137,8 +137,8 @@ def test_a_trial_has_one_validation_point_for_each_time_it_was_measured(screen: 
     watch.end(finished=True)
     found = re.search("<svg.*</svg>", screen.html[-1], re.DOTALL)
     assert found
-    dots = [one for one in ElementTree.fromstring(found.group()).iter() if "mark-symbol" in one.get("class", "")]
-    filled = [one for group in dots for one in group if one.get("fill") not in {None, "none", "transparent"}]
+    dots = [one for one in ElementTree.fromstring(found.group()).iter() if one.tag.endswith("}circle")]
+    filled = [one for one in dots if one.get("fill") != "none"]
     assert len(filled) == 2
 
 
