@@ -113,22 +113,6 @@ def test_hostile_text_is_shown_and_never_obeyed(screen: Screen) -> None:
     assert "&lt;script&gt;" in screen.html[-1]
 
 
-def test_drawing_takes_a_small_share_of_the_time(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[float] = []
-
-    def slow(*_: object) -> str:
-        screen.now += 1.0
-        drawn.append(screen.now)
-        return "<svg/>"
-
-    monkeypatch.setattr(notebook, "live_curves", slow)
-    watch = screen.watch()
-    for number in range(1, 1001):
-        screen.now += 0.1
-        watch(step(number / 500))
-    assert 2 <= len(drawn) <= 0.06 * screen.now
-
-
 def test_a_trial_has_one_validation_point_for_each_time_it_was_measured(screen: Screen) -> None:
     watch = screen.watch()
     watch(Stage(name="train", text="Training 1 trial"))

@@ -19,8 +19,6 @@ from fewtune.report.live import LiveCurve, live_curves
 from fewtune.report.words import printable
 
 _SECONDS_BETWEEN_PICTURES = 1.5
-_MOST_TIME_DRAWING = 0.05
-"""Share of a run's time that may go into its curves: a small machine trains rather than draws."""
 _SHOWN_NOTES = 5
 _SHOWN_TRIALS = 8
 
@@ -51,37 +49,11 @@ def in_notebook() -> bool:
 
 
 @dataclass(kw_only=True)
-class _Curves:
-    """The picture of all trials, drawn anew when there is time for it."""
-
-    clock: Callable[[], float]
-    svg: str = ""
-    rest_until: float = 0.0
-
-    def draw(self, standing: Standing, *, now: bool) -> str:
-        began = self.clock()
-        if standing.trials and (now or (isinstance(standing.last, Training) and began >= self.rest_until)):
-            self.svg = live_curves(_curves(standing), max(one.epochs for one in standing.trials.values())) or ""
-            ended = self.clock()
-            self.rest_until = ended + (ended - began) / _MOST_TIME_DRAWING
-        return self.svg
-
-
-def _curves(standing: Standing) -> list[LiveCurve]:
-    trials = standing.trials.values()
-    return [
-        LiveCurve(label=label, train=tuple(one.train), valid=tuple(one.valid))
-        for label, one in zip(apart([one.label for one in trials]), trials, strict=True)
-    ]
-
-
-@dataclass(kw_only=True)
 class NotebookWatch:
     """A Watch that shows what it is told."""
 
     display: Display
     clock: Callable[[], float]
-    curves: _Curves
     standing: Standing
     notes: list[str] = field(default_factory=list[str])
     shown_at: float = float("-inf")
@@ -100,7 +72,7 @@ class NotebookWatch:
     def _show(self, *, now: bool) -> None:
         if not now and self.clock() - self.shown_at < _SECONDS_BETWEEN_PICTURES:
             return
-        self.display(_html(self, self.curves.draw(self.standing, now=now)), _text(self))
+        self.display(_html(self), _text(self))
         self.shown_at = self.clock()
 
 
@@ -109,9 +81,7 @@ def watch_in_notebook(display: Display | None = None, clock: Callable[[], float]
 
     Only HTML is shown, no widget, so that it works wherever notebooks do and stays in the saved file.
     """
-    return NotebookWatch(
-        display=display or _CellOutput(), clock=clock, curves=_Curves(clock=clock), standing=Standing(clock=clock)
-    )
+    return NotebookWatch(display=display or _CellOutput(), clock=clock, standing=Standing(clock=clock))
 
 
 @dataclass
@@ -128,17 +98,17 @@ class _CellOutput:
             self.handle.update(shown, raw=True)
 
 
-def _detail(watch: NotebookWatch) -> str:
-    standing = watch.standing
-    told = [standing.detail]
-    if isinstance(standing.last, Training):
-        told = [f"{standing.last.done:.0%}", standing.detail, standing.line]
-    return " · ".join(filter(None, told))
+def _detail(standing: Standing) -> str:
+    told = [f"{standing.last.done:.0%}"] if isinstance(standing.last, Training) else []
+    return " · ".join(filter(None, [*told, standing.detail]))
 
 
 def _text(watch: NotebookWatch) -> str:
-    lines = [f"{part.mark} {part.line}" for part in watch.standing.parts]
-    return printable("\n".join([*lines, *filter(None, [_detail(watch)]), *watch.notes[-_SHOWN_NOTES:]]))
+    standing = watch.standing
+    best = standing.line if isinstance(standing.last, Training) else ""
+    lines = [f"{part.mark} {part.line}" for part in standing.parts]
+    told = [" · ".join(filter(None, (_detail(standing), best)))]
+    return printable("\n".join([*lines, *filter(None, told), *watch.notes[-_SHOWN_NOTES:]]))
 
 
 _STYLE = """
@@ -156,12 +126,21 @@ _STYLE = """
 Colab, in this order, get lighter curves."""
 
 
-def _html(watch: NotebookWatch, svg: str) -> str:
+def _html(watch: NotebookWatch) -> str:
     parts = "".join(f"<p>{part.mark} {_escaped(part.line)}</p>" for part in watch.standing.parts)
-    detail = f"<p><small>{_escaped(told)}</small></p>" if (told := _detail(watch)) else ""
+    detail = f"<p><small>{_escaped(told)}</small></p>" if (told := _detail(watch.standing)) else ""
     notes = "".join(f"<p><small>{_escaped(note)}</small></p>" for note in watch.notes[-_SHOWN_NOTES:])
-    bar, table = _bar(watch.standing.share), _trials(watch.standing)
-    return f'<div class="fewtune-live"><style>{_STYLE}</style>{parts}{bar}{detail}{notes}{svg}{table}</div>'
+    shown = f"{parts}{_bar(watch.standing.share)}{detail}{notes}{_curves(watch.standing)}{_trials(watch.standing)}"
+    return f'<div class="fewtune-live"><style>{_STYLE}</style>{shown}</div>'
+
+
+def _curves(standing: Standing) -> str:
+    trials = standing.trials.values()
+    curves = [
+        LiveCurve(label=label, train=tuple(one.train), valid=tuple(one.valid))
+        for label, one in zip(apart([one.label for one in trials]), trials, strict=True)
+    ]
+    return live_curves(curves, max((one.epochs for one in trials), default=1)) or ""
 
 
 def _trials(standing: Standing) -> str:
