@@ -97,4 +97,8 @@ BudgetMinutes = Annotated[
     float | None, typer.Option("--budget-minutes", help="Train at most so long; above 10 minutes it must be given.")
 ]
 BudgetUsd = Annotated[float | None, typer.Option("--budget-usd", help="Spend at most so much on a hosted service.")]
+Track = Annotated[
+    list[str] | None,
+    typer.Option("--track", help="Follow in wandb, mlflow, trackio or tensorboard too; may be repeated."),
+]
 BudgetTokens = Annotated[float | None, typer.Option("--budget-tokens", help="Train on at most so many tokens.")]

@@ -61,6 +61,7 @@ def _training_command(name: str) -> Callable[..., None]:
         budget_minutes: options.BudgetMinutes = None,
         budget_usd: options.BudgetUsd = None,
         budget_tokens: options.BudgetTokens = None,
+        track: options.Track = None,
         json: options.Json = False,
         quiet: options.Quiet = False,
     ) -> None:
@@ -81,6 +82,7 @@ def resume(
     budget_minutes: options.BudgetMinutes = None,
     budget_usd: options.BudgetUsd = None,
     budget_tokens: options.BudgetTokens = None,
+    track: options.Track = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -91,6 +93,11 @@ def resume(
 
     with watching(quiet) as watch:
         done = fewtune.resume(
-            name, budget_minutes=budget_minutes, budget_usd=budget_usd, budget_tokens=budget_tokens, watch=watch
+            name,
+            budget_minutes=budget_minutes,
+            budget_usd=budget_usd,
+            budget_tokens=budget_tokens,
+            track=track,
+            watch=watch,
         )
     show_summary(done.summary, json)

@@ -16,6 +16,7 @@ from fewtune.experiment import run as runner
 from fewtune.experiment.agreeing import whole_estimate
 from fewtune.experiment.answering import TEMPERATURES
 from fewtune.experiment.axes import Values, check_single, read_axes
+from fewtune.experiment.display import RunList
 from fewtune.experiment.estimating import Estimate
 from fewtune.experiment.folder import is_held
 from fewtune.experiment.notebook import watched
@@ -105,6 +106,8 @@ class RunOptions(Options, total=False):
     budget_minutes: float | None
     budget_usd: float | None
     budget_tokens: float | None
+    track: Sequence[str] | None
+    """Trackers that follow the run: `wandb`, `mlflow`, `trackio`, `tensorboard`."""
     watch: Watch | None
     """Called with every piece of progress; without one a run shows itself in a notebook and is silent elsewhere."""
 
@@ -238,11 +241,12 @@ def resume(
     budget_minutes: float | None = None,
     budget_usd: float | None = None,
     budget_tokens: float | None = None,
+    track: Sequence[str] | None = None,
     watch: Watch | None = None,
 ) -> Run:
-    """Go on with a run that was stopped or killed; a finished one is only opened.
+    """Go on with a run that was stopped or killed; a finished one is only opened, and told to `track`.
 
-    A budget that is not given again stays as it was.
+    A budget that is not given again stays as it was. Trackers have to be named again.
 
     Raises DataError when its data has changed since.
     """
@@ -253,6 +257,7 @@ def resume(
             home=configuration.load().home,
             out=Path(record.folder),
             budget=Budget(minutes=budget_minutes, usd=budget_usd, tokens=budget_tokens),
+            track=track or (),
             watch=watcher,
         )
     return open_run(done.id)
@@ -283,9 +288,9 @@ def find_run(name: str) -> RunRecord:
     return _as_it_stands(_store().find(name))
 
 
-def runs() -> list[RunRecord]:
+def runs() -> RunList:
     """Every run in the store, the newest first."""
-    return [_as_it_stands(record) for record in _store().all()]
+    return RunList(_as_it_stands(record) for record in _store().all())
 
 
 def _as_it_stands(record: RunRecord) -> RunRecord:
@@ -319,6 +324,7 @@ def _execute(data: str, options: RunOptions, *, evaluate: bool, single: bool = F
             home=configuration.load().home,
             out=Path(out) if out else None,
             budget=_budget(options),
+            track=options.get("track") or (),
             watch=watch,
         )
     return open_run(done.id)

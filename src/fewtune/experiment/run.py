@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fewtune import providers
+from fewtune import providers, trackers
 from fewtune.bases.folder import locate
 from fewtune.bases.shape import shape
 from fewtune.errors import FewtuneError, InterruptedByUser, from_os_error
@@ -26,12 +27,14 @@ from fewtune.experiment.searching import SearchPlan, search_plan
 from fewtune.experiment.settings import RunSettings
 from fewtune.experiment.summarising import summarise_run
 from fewtune.experiment.sweep import Sweep
+from fewtune.experiment.tracking import ended_early, results, tell_again, tracked
 from fewtune.providers.contract import Provider, Workspace
 from fewtune.report import html
 from fewtune.report.summary import Summary
 from fewtune.report.words import counted
 from fewtune.search.budget import Budget
 from fewtune.store.runs import AgreementRecord, RunRecord, Runs, now
+from fewtune.trackers.contract import Track, untracked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +47,9 @@ class _Job:
     store: Runs
     watch: Watch
     interruption: Interruption
+    trackers: Sequence[str] = ()
+    """Names of those that are told."""
+    track: Track = untracked
 
 
 def execute(
@@ -52,13 +58,15 @@ def execute(
     home: Path,
     out: Path | None = None,
     budget: Budget | None = None,
+    track: Sequence[str] = (),
     watch: Watch = unwatched,
 ) -> Summary:
-    """Do, or go on with, the run of these settings; a run that is finished is only shown again.
+    """Do, or go on with, the run of these settings; a run that is finished is only shown again, and told to `track`.
 
     Raises any FewtuneError; after InterruptedByUser, UnfinishedError or a kill, the same call resumes.
     """
     providers.check_access(settings.provider)
+    trackers.check(track)
     with watching() as interruption:
         watch(Stage(name="prepare", text=f"Reading {settings.data}"))
         prepared = prepare_rows(settings)
@@ -69,6 +77,7 @@ def execute(
         finished = _finished(store, run_id, folder, settings, given)
         if finished:
             watch(Note(text="This run was finished before: shown again, nothing was trained."))
+            tell_again(track, store.find(run_id), settings, prepared, watch, store, finished)
             return finished
         is_here = _is_here(store, run_id, folder)
         agreement = agree(settings, prepared, search, given, store.agreement(run_id) if is_here else None)
@@ -76,7 +85,15 @@ def execute(
         with held(folder, run_id, settings, prepared.dataset.sha256):
             if not is_here:
                 _begin_anew(store, run_id, settings, folder)
-            job = _Job(id=run_id, settings=settings, folder=folder, store=store, watch=watch, interruption=interruption)
+            job = _Job(
+                id=run_id,
+                settings=settings,
+                folder=folder,
+                store=store,
+                watch=watch,
+                interruption=interruption,
+                trackers=track,
+            )
             return _recorded(job, prepared, search, agreement)
 
 
@@ -130,16 +147,24 @@ def _recorded(job: _Job, prepared: Prepared, search: SearchPlan, agreement: Agre
     )
     job.store.begin(record)
     job.store.agree(job.id, asdict(agreement.budget), asdict(agreement.epoch))
-    try:
-        summary = _stages(job, prepared, search, agreement)
-    except FewtuneError as error:
-        stopped = isinstance(error, InterruptedByUser) or error.exit_code == 7
-        job.store.end(job.id, "stopped" if stopped else "failed", error=str(error))
-        if stopped:
-            error.fix = error.fix or f"Everything is saved. Go on with: fewtune resume {job.id}"
-        raise
-    job.store.end(job.id, "finished", summary.to_json())
+    with tracked(job.trackers, job.store.find(job.id), job.settings, prepared, job.watch) as track:
+        try:
+            summary = _stages(replace(job, track=track), prepared, search, agreement)
+        except FewtuneError as error:
+            stopped = isinstance(error, InterruptedByUser) or error.exit_code == 7
+            job.store.end(job.id, "stopped" if stopped else "failed", error=str(error))
+            track(ended_early("stopped" if stopped else "failed"))
+            if stopped:
+                error.fix = error.fix or f"Everything is saved. Go on with: {_resuming(job)}"
+            raise
+        job.store.end(job.id, "finished", summary.to_json())
+        for event in results(summary):
+            track(event)
     return summary
+
+
+def _resuming(job: _Job) -> str:
+    return " ".join(("fewtune resume", job.id, *(f"--track {name}" for name in job.trackers)))
 
 
 def _stages(job: _Job, prepared: Prepared, search: SearchPlan, agreement: Agreement) -> Summary:
@@ -184,6 +209,7 @@ def _search(job: _Job, provider: Provider, prepared: Prepared, search: SearchPla
         agreement=agreement,
         watch=_forgetting(job),
         interruption=job.interruption,
+        track=job.track,
     )
     return search_through(sweep, search, prepared)
 

@@ -12,10 +12,12 @@ from fewtune.experiment.agreeing import Agreement
 from fewtune.experiment.interruption import Interruption
 from fewtune.experiment.progress import Watch
 from fewtune.experiment.recording import Recorder, trial_record
+from fewtune.experiment.tracking import trial_began
 from fewtune.providers.contract import Provider, Trial
 from fewtune.schedule.order import steps_per_epoch
 from fewtune.search.budget import Admission, Cost, Cut, Start, admit
 from fewtune.store.runs import PointRecord, Runs, TrialRecord
+from fewtune.trackers.contract import Track, untracked
 from fewtune.types import Usage
 
 
@@ -27,6 +29,7 @@ class Sweep:
     agreement: Agreement
     watch: Watch
     interruption: Interruption
+    track: Track = untracked
     epochs_in_all: float = field(default=0.0)
     """The most that the search takes, for those who watch."""
 
@@ -82,6 +85,8 @@ class Sweep:
             watch=self.watch,
             epochs_in_all=self.epochs_in_all or 1.0,
             epochs_before=sum(self.stood().values()),
+            usd_per_epoch=self._usd_per_epoch(),
+            track=self.track,
         )
         events = self.provider.advance(
             {handle: _step(trial, until) for handle, (trial, until) in zip(handles, targets, strict=True)}
@@ -119,6 +124,11 @@ class Sweep:
         tokens = max(record.tokens, point.tokens if point else 0)
         return Cost(tokens=tokens, usd=whole.usd if record.usd is None else record.usd)
 
+    def _usd_per_epoch(self) -> float | None:
+        """A price that nobody knows counts as nothing in a budget; to the user it is unknown."""
+        usd = self.agreement.epoch.usd
+        return None if self.provider.capabilities.bills and not usd else usd
+
     def _cost(self, epochs: int, stood: float, begun: bool) -> Cost:
         """Nothing for what a service has begun: it goes on by itself, and is counted as spent."""
         if begun and not self.pauses:
@@ -128,12 +138,11 @@ class Sweep:
     def _begin(self, by_handle: Mapping[str, Trial]) -> None:
         ended = {one.id for one in self.store.trials(self.run_id) if one.state in ("failed", "finished")}
         usage = Usage(usd=None if self.provider.capabilities.bills else 0.0)
-        begun = [
-            trial_record(trial, handle, "running", None, usage)
-            for handle, trial in by_handle.items()
-            if trial.id not in ended
-        ]
-        self.store.put_trials(self.run_id, begun)
+        begun = {handle: trial for handle, trial in by_handle.items() if trial.id not in ended}
+        records = [trial_record(trial, handle, "running", None, usage) for handle, trial in begun.items()]
+        self.store.put_trials(self.run_id, records)
+        for trial in begun.values():
+            self.track(trial_began(trial))
 
     def _end_of_time(self) -> float:
         limit, agreed = self.agreement.budget.minutes, self.store.agreement(self.run_id)

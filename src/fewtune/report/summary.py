@@ -42,6 +42,12 @@ class TrialLine:
     """Why its training went no further: `finished`, `dropped` (others did better), `turned` (the loss had stopped
     falling), `failed`, or `cut` (by the budget)."""
 
+    def _repr_html_(self) -> str:
+        # What shows this value imports it.
+        from fewtune.report.notebook import trial_html
+
+        return trial_html(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class MetricValue:
@@ -235,6 +241,15 @@ class Summary:
     more_data: MoreData | None = None
     """Null where it was not asked for with `--more-data`."""
     evaluation: EvaluationPart | None = None
+
+    def __repr__(self) -> str:
+        return f"Summary({self.id!r}: {self.verdict})"
+
+    def _repr_html_(self) -> str:
+        # What shows this value imports it.
+        from fewtune.report.notebook import summary_html
+
+        return summary_html(self)
 
     def to_json(self) -> dict[str, Any]:
         """The documented `--json` document."""
