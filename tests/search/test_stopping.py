@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pytest
 
 from fewtune.search.reading import Reading, curve, curves
-from fewtune.search.stopping import has_turned
+from fewtune.search.stopping import has_turned, is_above_median
 
 
 def scores(values: Sequence[float], candidate: int = 0) -> tuple[Reading, ...]:
@@ -24,3 +25,22 @@ def test_a_curve_told_twice_is_one_curve_in_order() -> None:
     told = [*scores([1.0, 0.5]), *scores([1.0])[::-1], *scores([3.0], 1)]
     assert [one.score for one in curve(told, 0)] == [1.0, 0.5]
     assert set(curves(told)) == {0, 1}
+
+
+def test_the_median_rule_compares_the_best_so_far_with_the_means_of_the_others() -> None:
+    others = {name: scores([4.0, 2.0], name) for name in range(1, 5)}
+    assert is_above_median(0, {0: scores([5.0, 3.1]), **others}, 2)
+    assert not is_above_median(0, {0: scores([5.0, 3.0]), **others}, 2)
+    assert not is_above_median(0, {0: scores([5.0, 2.9, 9.0]), **others}, 2)
+
+
+def test_the_median_rule_says_nothing_before_four_others_have_come_as_far() -> None:
+    behind = {name: scores([1.0], name) for name in range(1, 9)}
+    along = {name: scores([1.0, 1.0], name) for name in range(9, 12)}
+    assert not is_above_median(0, {0: scores([9.0, 9.0]), **behind, **along}, 2)
+    assert is_above_median(0, {0: scores([9.0, 9.0]), **behind, **along, 12: scores([1.0, 1.0], 12)}, 2)
+
+
+def test_a_curve_that_failed_is_worse_than_any_other() -> None:
+    failed = {name: scores([1.0, math.nan], name) for name in range(1, 5)}
+    assert not is_above_median(0, {0: scores([9.0, 9.0]), **failed}, 2)

@@ -42,6 +42,8 @@ def _training_command(name: str) -> Callable[..., None]:
         searcher: options.Searcher = None,
         trials: options.Trials = None,
         halving: options.Halving = None,
+        rung_share: options.RungShare = None,
+        median_stop: options.MedianStop = False,
         folds: options.Folds = None,
         gradient_accumulation: options.GradientAccumulation = 1,
         averaged_checkpoints: options.AveragedCheckpoints = 1,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fewtune.experiment.choosing import Choice, choose
 from fewtune.experiment.finals import Finals, contest
-from fewtune.experiment.measuring import PlanReading, plan_readings
+from fewtune.experiment.measuring import PlanReading, is_screening, plan_readings
 from fewtune.experiment.preparation import Prepared
 from fewtune.experiment.rounds import Rounds, conduct
 from fewtune.experiment.searching import SearchPlan
@@ -23,7 +23,7 @@ class Outcome:
     readings: tuple[PlanReading, ...]
     choice: Choice
     epochs_trained: float
-    """By all trials together, those on folds too."""
+    """By all trials together, those on folds too, in epochs of all training rows."""
 
     @property
     def winner(self) -> PlanReading:
@@ -45,5 +45,7 @@ def search_through(sweep: Sweep, search: SearchPlan, prepared: Prepared) -> Outc
         finals=finals,
         readings=readings,
         choice=choose(readings, finals.pooled, search.seed),
-        epochs_trained=sum(sweep.stood().values()),
+        epochs_trained=sum(
+            epochs * (search.rung_share if is_screening(name) else 1.0) for name, epochs in sweep.stood().items()
+        ),
     )

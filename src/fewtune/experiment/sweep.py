@@ -33,21 +33,24 @@ class Sweep:
     def pauses(self) -> bool:
         return self.provider.capabilities.can_pause
 
-    def admit(self, wanted: Sequence[tuple[int, Trial, int]]) -> Admission:
-        """Who may train on, by the budget: candidates, their trials, and the epochs to train to, in order."""
+    def admit(self, wanted: Sequence[tuple[int, Trial, int]], weight: float = 1.0) -> Admission:
+        """Who may train on, by the budget: candidates, their trials, and the epochs to train to, in order.
+
+        `weight` is the most that one of their epochs takes, in epochs of all rows.
+        """
         stood = self.stood()
         begun = {record.id for record in self.store.trials(self.run_id) if record.state != "waiting"}
         starts = [
             Start(
                 candidate=candidate,
                 epochs=epochs,
-                cost=self._cost(epochs, stood.get(trial.id, 0.0), trial.id in begun),
+                cost=self._cost(epochs, stood.get(trial.id, 0.0), trial.id in begun).times(weight),
             )
             for candidate, trial, epochs in wanted
         ]
         return admit(self.agreement.budget, self.spent(), starts)
 
-    def train(self, targets: Sequence[tuple[Trial, int]]) -> bool:
+    def train(self, targets: Sequence[tuple[Trial, int]], weight: float = 1.0) -> bool:
         """Train each trial to so many epochs, recording each event before it is told; whether there was time for it.
 
         When it is left early, by an interruption too, the provider pauses, and what was told is in the store.
@@ -63,6 +66,7 @@ class Sweep:
             watch=self.watch,
             epochs_in_all=self.epochs_in_all or 1.0,
             epochs_before=sum(self.stood().values()),
+            weight=weight,
         )
         events = self.provider.advance(
             {handle: _step(trial, until) for handle, (trial, until) in zip(handles, targets, strict=True)}

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from statistics import fmean, median
 
 from fewtune.search.reading import Reading
+
+MEDIAN_NEEDS = 4
+"""Other curves that must have come as far before their median says anything."""
 
 
 def has_turned(readings: Sequence[Reading], patience: int) -> bool:
@@ -24,3 +29,24 @@ def until_turned(readings: Sequence[Reading], patience: int) -> Sequence[Reading
     """
     ends = range(patience + 1, len(readings))
     return next((readings[:end] for end in ends if has_turned(readings[:end], patience)), readings)
+
+
+def is_above_median(candidate: int, curves: Mapping[int, Sequence[Reading]], epochs: int) -> bool:
+    """The median rule: stop who at its best is worse than half of the others were on the way.
+
+    A candidate's lowest score up to these epochs is compared with the median of the others' mean scores up to there
+    (Golovin et al., Google Vizier, KDD 2017, section 3.2.2). Those that have not come as far say nothing, and fewer
+    than MEDIAN_NEEDS of them neither.
+    """
+    own = [one.score for one in curves[candidate] if one.epochs <= epochs]
+    means = [_mean_up_to(other, epochs) for name, other in curves.items() if name != candidate]
+    known = [mean for mean in means if mean is not None]
+    return len(known) >= MEDIAN_NEEDS and bool(own) and min(own) > median(known)
+
+
+def _mean_up_to(readings: Sequence[Reading], epochs: int) -> float | None:
+    """None for a curve that ended before."""
+    if not readings or readings[-1].epochs < epochs:
+        return None
+    scores = [one.score for one in readings if one.epochs <= epochs]
+    return fmean(scores) if all(map(math.isfinite, scores)) else math.inf
