@@ -39,7 +39,7 @@ def decisions(summary: Summary) -> object:
     return trials, summary.chosen, summary.tied, summary.search, summary.saved_against_grid
 
 
-def test_from_eight_candidates_on_a_sweep_stops_the_worse_half_at_each_rung(few_rows: Path) -> None:
+def test_a_sweep_stops_the_worse_half_at_each_rung(few_rows: Path) -> None:
     seen: list[Progress] = []
     swept = fewtune.sweep(few_rows, **GRID, folds=0, watch=seen.append).summary
     assert swept.search is not None and swept.saved_against_grid is not None

@@ -38,7 +38,7 @@ Trials = Annotated[
 ]
 Halving = Annotated[
     bool | None,
-    typer.Option("--halving/--no-halving", help="Stop the worse half at each rung; sweep: from 8 candidates on."),
+    typer.Option("--halving/--no-halving", help="Stop the worse half at each rung; sweep: from 4 candidates on."),
 ]
 RungShare = Annotated[
     float | None,

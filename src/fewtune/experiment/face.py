@@ -64,7 +64,7 @@ class Options(TypedDict, total=False):
     trials: int | None
     """Candidates to try; a larger number extends a run that is finished."""
     halving: bool | None
-    """Stop candidates that do worse early; `sweep` does from 8 candidates on."""
+    """Stop candidates that do worse early; `sweep` does from 4 candidates on."""
     rung_share: float | None
     """Compare all candidates on this share of the training rows first; only the better half trains on all rows."""
     median_stop: bool | None

@@ -16,7 +16,7 @@ from fewtune.search.halving import Halving, Rung, by_median, rungs_of, screened,
 from fewtune.search.space import Space
 from fewtune.types import Example
 
-ENOUGH_TO_HALVE = 8
+ENOUGH_TO_HALVE = 4
 """Candidates from which on a sweep stops some of them early; of fewer there is too little to save."""
 _NEVER = 10**9
 _MARGIN = 1.05

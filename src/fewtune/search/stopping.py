@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from statistics import fmean, median
+from statistics import fmean, median, stdev
 
 from fewtune.search.reading import Reading
 
@@ -12,14 +12,36 @@ MEDIAN_NEEDS = 4
 """Other curves that must have come as far before their median says anything."""
 
 
+RISEN = 2.0
+"""Standard errors above its best at which a curve has turned beyond doubt."""
+
+
 def has_turned(readings: Sequence[Reading], patience: int) -> bool:
-    """Whether the last `patience` readings, at least one, all failed to improve on the best one before them."""
+    """Whether the last `patience` readings, at least one, all failed to improve on the best one before them.
+
+    One is enough where it lies so far above the best one that chance does not explain it, by the paired difference
+    of the rows' scores.
+    """
     if patience < 1:
         raise ValueError(f"a patience is at least 1, not {patience}")
+    if _has_risen(readings):
+        return True
     if len(readings) <= patience:
         return False
     best = min(one.score for one in readings[:-patience])
     return all(not one.score < best for one in readings[-patience:])
+
+
+def _has_risen(readings: Sequence[Reading]) -> bool:
+    if len(readings) < 2:
+        return False
+    best, last = min(readings[:-1], key=lambda one: one.score).rows, readings[-1].rows
+    if not best or not last or len(last) < 2:
+        return False
+    differences = [now - before for now, before in zip(last, best, strict=True)]
+    if not all(map(math.isfinite, differences)):
+        return False
+    return fmean(differences) > RISEN * stdev(differences) / math.sqrt(len(differences)) > 0
 
 
 def until_turned(readings: Sequence[Reading], patience: int) -> Sequence[Reading]:
@@ -27,7 +49,7 @@ def until_turned(readings: Sequence[Reading], patience: int) -> Sequence[Reading
 
     So a decision does not depend on how soon a training that is to stop does stop.
     """
-    ends = range(patience + 1, len(readings))
+    ends = range(2, len(readings))
     return next((readings[:end] for end in ends if has_turned(readings[:end], patience)), readings)
 
 
