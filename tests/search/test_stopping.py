@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from fewtune.search.reading import Reading, curve, curves
-from fewtune.search.stopping import has_turned, is_above_median
+from fewtune.search.stopping import has_turned, is_above_median, until_turned
 
 
 def scores(values: Sequence[float], candidate: int = 0) -> tuple[Reading, ...]:
@@ -19,6 +19,23 @@ def scores(values: Sequence[float], candidate: int = 0) -> tuple[Reading, ...]:
 )
 def test_a_curve_has_turned_when_the_last_validations_brought_nothing_new(values: list[float], turned: bool) -> None:
     assert has_turned(scores(values), 2) is turned
+
+
+def rows(*readings: Sequence[float]) -> tuple[Reading, ...]:
+    return tuple(
+        Reading(candidate=0, epochs=place, score=sum(values) / len(values), rows=tuple(values))
+        for place, values in enumerate(readings, start=1)
+    )
+
+
+def test_one_reading_is_enough_where_it_has_risen_beyond_doubt() -> None:
+    best = [1.0, 2.0, 3.0, 4.0, 5.0]
+    risen, doubtful = [1.5, 2.6, 3.4, 4.5, 5.6], [3.0, 0.5, 4.5, 3.0, 6.0]
+    assert has_turned(rows(best, risen), 2)
+    assert not has_turned(rows(best, doubtful), 2)
+    assert not has_turned(rows(risen, best), 2)
+    assert not has_turned(rows(best, [math.inf] * 5), 2)
+    assert len(until_turned(rows(best, risen, best), 2)) == 2
 
 
 def test_a_curve_told_twice_is_one_curve_in_order() -> None:

@@ -12,6 +12,7 @@ import altair as alt
 
 from fewtune.report import tables, words
 from fewtune.report.drawing import DIM, INK, SERIES, Datasets, spread, to_svg, unchecked
+from fewtune.report.scatters import layered
 from fewtune.report.summary import CurvePoint, Summary, TrialLine
 
 _TRAIN_POINTS = 80
@@ -62,10 +63,13 @@ def learning_curves(summary: Summary, width: int) -> str | None:
     with unchecked():
         y = alt.Y("loss:Q", title="loss", scale=alt.Scale(domain=[low, high], nice=False), axis=alt.Axis(tickCount=6))
         x = alt.X("epoch:Q", title="epoch (one pass over the training rows)", axis=_EPOCHS)
-        lines = [layer.encode(x=x, y=y) for layer in (*_trained(curves, high, rows), *_validated(curves, rows))]
-        labels = _end_labels(curves, low, high, 15 / height * (high - low), rows)
-        beside = [layer.encode(x=alt.X("epoch:Q"), y=y) for layer in (*_chosen_point(summary, rows), *labels)]
-        chart = alt.layer(*lines, *beside, width=width - 150 if width > 500 else width - 125, height=height)
+        layers = (
+            *_trained(curves, high, rows),
+            *_validated(curves, rows),
+            *_chosen_point(summary, rows),
+            *_end_labels(curves, low, high, 15 / height * (high - low), rows),
+        )
+        chart = layered(layers, x, y, width - 150 if width > 500 else width - 125, height)
         return to_svg(chart, _spoken(curves), rows)
 
 
@@ -192,7 +196,7 @@ def _is_whole(epoch: float) -> bool:
 def _end_labels(curves: Sequence[_Curve], low: float, high: float, gap: float, rows: Datasets) -> Iterable[Any]:
     named = [curve for curve in curves if curve.label]
     ends = spread([min(max(curve.main[-1][1], low), high) for curve in named], gap)
-    last = max(curve.main[-1][0] for curve in named)
+    last = max(curve.main[-1][0] for curve in curves)
     for chosen in (False, True):
         found = [
             {"epoch": last, "loss": end, "label": curve.label, "colour": curve.colour}
