@@ -22,7 +22,7 @@ from fewtune.search.reading import Reading
 from fewtune.search.selection import select
 
 SMALL_RATES, SMALL_BATCHES = (6e-4, 2e-3), (2, 8)
-TO_THE_END = Halving(rungs=rungs_of(EPOCHS[-1:]), patience=10**9)
+TO_THE_END = Halving(rungs=rungs_of(EPOCHS[-1:]), patience=None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fewtune import providers
 from fewtune.errors import UsageError
@@ -18,7 +18,6 @@ from fewtune.types import Example
 
 ENOUGH_TO_HALVE = 4
 """Candidates from which on a sweep stops some of them early; of fewer there is too little to save."""
-_NEVER = 10**9
 _MARGIN = 1.05
 """The tokens of a share of the rows are told from their characters."""
 
@@ -46,10 +45,10 @@ def stopping(settings: RunSettings, searched: Space, searcher: str, wanted: int,
         assert settings.rung_share
         halving = screened(halving, settings.rung_share, _weight(rows, prepared))
     if halving is None:
-        return Stopping(halving=Halving(rungs=(Rung(epochs=last),), patience=_NEVER))
+        return Stopping(halving=Halving(rungs=(Rung(epochs=last),), patience=None))
     if not providers.kind(settings.provider).pauses:
         degraded, note = without_pausing(halving)
-        return Stopping(halving=replace(degraded, patience=_NEVER), note=note)
+        return Stopping(halving=degraded, note=note)
     return Stopping(halving=halving, screening=rows)
 
 

@@ -43,15 +43,15 @@ class Halving:
     """Of a rung's candidates one in eta goes on, rounded up, ..."""
     fewest: int = 2
     """... and never fewer than this."""
-    patience: int = 2
-    """A candidate stops when so many validations in a row brought nothing new."""
+    patience: int | None = 2
+    """A candidate stops when so many validations in a row brought nothing new; None: never, however it goes."""
     rule: Rule = "half"
     """Who goes on from a rung: the better half, or all but those that the median rule stops."""
 
     def __post_init__(self) -> None:
         if not self.rungs:
             raise UsageError("A halving has no rung.", fix="Give at least one number of epochs.")
-        if self.eta <= 1 or self.fewest < 1 or self.patience < 1:
+        if self.eta <= 1 or self.fewest < 1 or (self.patience is not None and self.patience < 1):
             raise UsageError(
                 "A halving needs eta above 1, and fewest and patience of at least 1.", fix="Use the defaults."
             )
@@ -113,7 +113,7 @@ def without_pausing(halving: Halving) -> tuple[Halving, str]:
         "This provider cannot pause a training, so nobody is stopped early: "
         f"every candidate trains {last.epochs} epoch{'' if last.epochs == 1 else 's'}."
     )
-    return replace(halving, rungs=(last,)), note
+    return replace(halving, rungs=(last,), patience=None), note
 
 
 def decide(halving: Halving, candidates: Iterable[int], readings: Sequence[Reading]) -> Decision:
@@ -142,11 +142,11 @@ def counted(halving: Halving, readings: Sequence[Reading]) -> tuple[Reading, ...
     )
 
 
-def _up_to(readings: Sequence[Reading], rung: Rung, patience: int) -> Sequence[Reading]:
+def _up_to(readings: Sequence[Reading], rung: Rung, patience: int | None) -> Sequence[Reading]:
     return until_turned(tuple(one for one in readings if one.epochs <= rung.epochs), patience)
 
 
-def _has_come(readings: Sequence[Reading], rung: Rung, patience: int) -> bool:
+def _has_come(readings: Sequence[Reading], rung: Rung, patience: int | None) -> bool:
     if not readings:
         return False
     return readings[-1].epochs >= rung.epochs or has_failed(readings) or has_turned(readings, patience)

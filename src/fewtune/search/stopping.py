@@ -16,12 +16,14 @@ RISEN = 2.0
 """Standard errors above its best at which a curve has turned beyond doubt."""
 
 
-def has_turned(readings: Sequence[Reading], patience: int) -> bool:
+def has_turned(readings: Sequence[Reading], patience: int | None) -> bool:
     """Whether the last `patience` readings, at least one, all failed to improve on the best one before them.
 
     One is enough where it lies so far above the best one that chance does not explain it, by the paired difference
-    of the rows' scores.
+    of the rows' scores. Without patience no curve ever has.
     """
+    if patience is None:
+        return False
     if patience < 1:
         raise ValueError(f"a patience is at least 1, not {patience}")
     if _has_risen(readings):
@@ -44,7 +46,7 @@ def _has_risen(readings: Sequence[Reading]) -> bool:
     return fmean(differences) > RISEN * stdev(differences) / math.sqrt(len(differences)) > 0
 
 
-def until_turned(readings: Sequence[Reading], patience: int) -> Sequence[Reading]:
+def until_turned(readings: Sequence[Reading], patience: int | None) -> Sequence[Reading]:
     """The curve up to the first reading at which it had turned: what was trained beyond that does not count.
 
     So a decision does not depend on how soon a training that is to stop does stop.
