@@ -48,7 +48,7 @@ def test_the_median_rule_compares_the_best_so_far_with_the_means_of_the_others()
     others = {name: scores([4.0, 2.0], name) for name in range(1, 5)}
     assert is_above_median(0, {0: scores([5.0, 3.1]), **others}, 2)
     assert not is_above_median(0, {0: scores([5.0, 3.0]), **others}, 2)
-    assert not is_above_median(0, {0: scores([5.0, 2.9, 9.0]), **others}, 2)
+    assert not is_above_median(0, {0: scores([2.9, 5.0, 9.0]), **others}, 2)
 
 
 def test_the_median_rule_says_nothing_before_four_others_have_come_as_far() -> None:
