@@ -29,6 +29,7 @@ def _training_command(name: str) -> Callable[..., None]:
         data: options.Data,
         base: options.Base = None,
         provider: options.ProviderName = None,
+        address: options.Address = None,
         out: options.Out = None,
         seed: options.Seed = None,
         epochs: options.Epochs = None,
@@ -75,6 +76,7 @@ def _training_command(name: str) -> Callable[..., None]:
 
 def resume(
     name: options.RunName,
+    address: options.Address = None,
     budget_minutes: options.BudgetMinutes = None,
     budget_usd: options.BudgetUsd = None,
     budget_tokens: options.BudgetTokens = None,
@@ -88,6 +90,11 @@ def resume(
 
     with watching(quiet) as watch:
         done = fewtune.resume(
-            name, budget_minutes=budget_minutes, budget_usd=budget_usd, budget_tokens=budget_tokens, watch=watch
+            name,
+            address=address,
+            budget_minutes=budget_minutes,
+            budget_usd=budget_usd,
+            budget_tokens=budget_tokens,
+            watch=watch,
         )
     show_summary(done.summary, json)

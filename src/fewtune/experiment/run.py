@@ -43,6 +43,7 @@ class _Job:
     store: Runs
     watch: Watch
     interruption: Interruption
+    address: str | None
 
 
 def execute(
@@ -51,6 +52,7 @@ def execute(
     home: Path,
     out: Path | None = None,
     budget: Budget | None = None,
+    address: str | None = None,
     watch: Watch = unwatched,
 ) -> Summary:
     """Do, or go on with, the run of these settings; a run that is finished is only shown again.
@@ -75,7 +77,15 @@ def execute(
         with held(folder, run_id, settings, prepared.dataset.sha256):
             if not is_here:
                 _begin_anew(store, run_id, settings, folder)
-            job = _Job(id=run_id, settings=settings, folder=folder, store=store, watch=watch, interruption=interruption)
+            job = _Job(
+                id=run_id,
+                settings=settings,
+                folder=folder,
+                store=store,
+                watch=watch,
+                interruption=interruption,
+                address=address,
+            )
             return _recorded(job, prepared, search, agreement)
 
 
@@ -143,7 +153,7 @@ def _stages(job: _Job, prepared: Prepared, search: SearchPlan, agreement: Agreem
     files = write_parts(prepared, job.folder, prepared.row_shape)
     job.watch(Stage(name="load", text=f"Loading {job.settings.base}"))
     _tell_of_experts(job)
-    provider = connect(job.settings, prepared, job.folder)
+    provider = connect(job.settings, prepared, job.folder, job.address)
     outcome = _search(job, provider, prepared, search, agreement)
     winner = outcome.winner
     files |= _keep_adapter(winner, job.folder)
@@ -157,14 +167,15 @@ def _stages(job: _Job, prepared: Prepared, search: SearchPlan, agreement: Agreem
     return summary
 
 
-def connect(settings: RunSettings, prepared: Prepared, folder: Path) -> Provider:
-    """The run's provider, with the run's rows and its folder for trials."""
+def connect(settings: RunSettings, prepared: Prepared, folder: Path, address: str | None = None) -> Provider:
+    """The run's provider, with the run's rows and its folder for trials; `address` is a cluster's."""
     workspace = Workspace(
         base=settings.base,
         examples={example.row: example for example in prepared.repaired.examples},
         folder=folder / "trials",
         four_bit=settings.four_bit,
         recipe=settings.recipe,
+        address=address,
     )
     return providers.connect(settings.provider, workspace)
 
