@@ -16,6 +16,7 @@ from fewtune.experiment import run as runner
 from fewtune.experiment.agreeing import whole_estimate
 from fewtune.experiment.answering import TEMPERATURES
 from fewtune.experiment.axes import Values, check_single, read_axes
+from fewtune.experiment.display import RunList
 from fewtune.experiment.estimating import Estimate
 from fewtune.experiment.folder import is_held
 from fewtune.experiment.notebook import watched
@@ -64,9 +65,20 @@ class Options(TypedDict, total=False):
     trials: int | None
     """Candidates to try; a larger number extends a run that is finished."""
     halving: bool | None
-    """Stop candidates that do worse early; `sweep` does from 8 candidates on."""
+    """Stop candidates that do worse early; `sweep` does from 4 candidates on."""
+    rung_share: float | None
+    """Compare all candidates on this share of the training rows first; only the better half trains on all rows."""
+    median_stop: bool | None
+    """In place of rungs, stop whoever is worse than the median of the others."""
     folds: int | None
     """Train the finalists on so many folds; 0 for none. `sweep` takes 5 below 60 validation rows, else 3."""
+    refit: bool | None
+    """Train the winner once more on all rows but the test rows, and keep that; `run` and `sweep` do where it costs no
+    money, unless `valid_file` is given; `train` does not."""
+    average_refit: bool | None
+    """Make it the mean of its last epochs' adapters, where folds say that this is better."""
+    more_data: bool | None
+    """Train the winner on parts of the rows, too, and tell what twice the data would bring."""
     gradient_accumulation: int | None
     """Batches summed before an optimizer step."""
     averaged_checkpoints: int | None
@@ -100,6 +112,8 @@ class RunOptions(Options, total=False):
     budget_minutes: float | None
     budget_usd: float | None
     budget_tokens: float | None
+    track: Sequence[str] | None
+    """Trackers that follow the run: `wandb`, `mlflow`, `trackio`, `tensorboard`."""
     watch: Watch | None
     """Called with every piece of progress; without one a run shows itself in a notebook and is silent elsewhere."""
 
@@ -195,9 +209,10 @@ class Run:
 
     @property
     def _model(self) -> str:
-        store = _store()
-        best = self.best
-        models = {(one.trial_id, one.epoch): one.model for one in store.checkpoints(self.id)}
+        models = {(one.trial_id, one.epoch): one.model for one in _store().checkpoints(self.id)}
+        refit, best = self.summary.refit, self.best
+        if refit and refit.state == "finished":
+            return models[refit.id, refit.plan["epochs"]]
         return models[best.trunk, best.plan["epochs"]]
 
     def __repr__(self) -> str:
@@ -234,11 +249,12 @@ def resume(
     budget_minutes: float | None = None,
     budget_usd: float | None = None,
     budget_tokens: float | None = None,
+    track: Sequence[str] | None = None,
     watch: Watch | None = None,
 ) -> Run:
-    """Go on with a run that was stopped or killed; a finished one is only opened.
+    """Go on with a run that was stopped or killed; a finished one is only opened, and told to `track`.
 
-    A budget that is not given again stays as it was.
+    A budget that is not given again stays as it was. Trackers have to be named again.
 
     Raises DataError when its data has changed since.
     """
@@ -251,6 +267,7 @@ def resume(
             out=Path(record.folder),
             address=_address(address, settings.provider),
             budget=Budget(minutes=budget_minutes, usd=budget_usd, tokens=budget_tokens),
+            track=track or (),
             watch=watcher,
         )
     return open_run(done.id)
@@ -281,9 +298,9 @@ def find_run(name: str) -> RunRecord:
     return _as_it_stands(_store().find(name))
 
 
-def runs() -> list[RunRecord]:
+def runs() -> RunList:
     """Every run in the store, the newest first."""
-    return [_as_it_stands(record) for record in _store().all()]
+    return RunList(_as_it_stands(record) for record in _store().all())
 
 
 def _as_it_stands(record: RunRecord) -> RunRecord:
@@ -308,7 +325,8 @@ def _execute(data: str, options: RunOptions, *, evaluate: bool, single: bool = F
     settings = _settings(data, cast(Options, common), searches=not evaluate and not single)
     settings = replace(settings, evaluate=evaluate)
     if single:
-        settings = replace(settings, cooldown=_TRAIN_COOLDOWN, learning_rates=_single_rate(settings))
+        rates, refit = _single_rate(settings), bool(settings.refit)
+        settings = replace(settings, cooldown=_TRAIN_COOLDOWN, learning_rates=rates, refit=refit)
         check_single(settings)
     with watched(options.get("watch")) as watch:
         done = runner.execute(
@@ -317,6 +335,7 @@ def _execute(data: str, options: RunOptions, *, evaluate: bool, single: bool = F
             out=Path(out) if out else None,
             budget=_budget(options),
             address=_address(options.get("address"), settings.provider),
+            track=options.get("track") or (),
             watch=watch,
         )
     return open_run(done.id)
@@ -336,7 +355,7 @@ def _settings(data: str, options: Options, *, searches: bool = False) -> RunSett
     common = configuration.load(base=options.get("base"), provider=options.get("provider"), seed=options.get("seed"))
     default = RunSettings(data=data)
     axes = read_axes(options, rate_kind(common.provider))
-    halving, folds = options.get("halving"), options.get("folds")
+    halving, folds = _halving(options, searches), options.get("folds")
     return RunSettings(
         data=str(Path(data)),
         base=common.base,
@@ -346,8 +365,13 @@ def _settings(data: str, options: Options, *, searches: bool = False) -> RunSett
         **axes,
         searcher=options.get("searcher"),
         trials=options.get("trials"),
-        halving=default.halving if halving is None and not searches else halving,
+        halving=halving,
+        rung_share=options.get("rung_share"),
+        median_stop=bool(options.get("median_stop")),
         folds=default.folds if folds is None and not searches else folds,
+        refit=options.get("refit"),
+        average_refit=bool(options.get("average_refit")),
+        more_data=bool(options.get("more_data")),
         gradient_accumulation=options.get("gradient_accumulation") or default.gradient_accumulation,
         averaged_checkpoints=options.get("averaged_checkpoints") or default.averaged_checkpoints,
         valid_file=valid_file if (valid_file := options.get("valid_file")) is None else str(valid_file),
@@ -374,6 +398,16 @@ def _address(given: str | None, provider: str) -> str | None:
             f"--provider {provider} has no address.", where="--address", fix="Leave it out, or use --provider ray."
         )
     return None
+
+
+def _halving(options: Options, searches: bool) -> bool | None:
+    """As given; else a share of the rows makes a rung, the median rule does without, and a sweep decides by itself."""
+    given = options.get("halving")
+    if given is not None:
+        return given
+    if options.get("rung_share") is not None:
+        return True
+    return None if searches and not options.get("median_stop") else False
 
 
 def _recipe(given: str | None) -> str | None:

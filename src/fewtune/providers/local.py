@@ -14,7 +14,7 @@ from fewtune.engine import checkpoint, memory
 from fewtune.engine.adapter_folder import open_adapter
 from fewtune.engine.base_model import BaseModel, load
 from fewtune.engine.likelihood import Likelihood, measure
-from fewtune.engine.lora import Adapter
+from fewtune.engine.lora import Adapter, average
 from fewtune.engine.sampler import Continuation, Piece, Prompt, generate
 from fewtune.engine.trainer import NonFiniteLoss, Progress, train
 from fewtune.engine.training import Task, Training
@@ -37,6 +37,7 @@ from fewtune.providers.contract import (
     Trial,
     Validation,
     Workspace,
+    averaged,
 )
 from fewtune.providers.trial_folder import TrialFolder
 from fewtune.types import Usage
@@ -64,6 +65,7 @@ CAPABILITIES = Capabilities(
         "adapt_top": (0.01, 1.0),
         "averaged_checkpoints": (1, 1000),
     },
+    can_average=True,
 )
 
 
@@ -232,6 +234,10 @@ class LocalProvider:
     def _adapter(self, model: str) -> Adapter | None:
         if model == BASE:
             return None
+        several = [self._single(one) for one in averaged(model)]
+        return several[0] if len(several) == 1 else average(several[0], [one.flat for one in several])
+
+    def _single(self, model: str) -> Adapter:
         handle, _, step = model.rpartition("@")
         folder = self._kept.adapter(handle, int(step)) if handle and step.isdecimal() else None
         if folder is None or not folder.exists():
