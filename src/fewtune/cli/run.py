@@ -29,6 +29,7 @@ def _training_command(name: str) -> Callable[..., None]:
         data: options.Data,
         base: options.Base = None,
         provider: options.ProviderName = None,
+        address: options.Address = None,
         out: options.Out = None,
         seed: options.Seed = None,
         epochs: options.Epochs = None,
@@ -81,6 +82,7 @@ def _training_command(name: str) -> Callable[..., None]:
 
 def resume(
     name: options.RunName,
+    address: options.Address = None,
     budget_minutes: options.BudgetMinutes = None,
     budget_usd: options.BudgetUsd = None,
     budget_tokens: options.BudgetTokens = None,
@@ -96,6 +98,7 @@ def resume(
     with watching(quiet) as watch:
         done = fewtune.resume(
             name,
+            address=address,
             budget_minutes=budget_minutes,
             budget_usd=budget_usd,
             budget_tokens=budget_tokens,

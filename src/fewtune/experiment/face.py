@@ -45,7 +45,7 @@ class Options(TypedDict, total=False):
     base: str | None
     """`pocket`, a model folder, or a hub id; on a hosted service its model's name."""
     provider: str | None
-    """`local`, `openai`, or `fake`, which only pretends."""
+    """`local`, `ray`, `openai`, or `fake`, which only pretends."""
     seed: int | None
     epochs: Values
     """One value, several, or text as on the command line: 4, (1, 2, 4), "1,2,4" or "1..8"."""
@@ -107,6 +107,8 @@ class RunOptions(Options, total=False):
 
     out: str | Path | None
     """Folder for the run."""
+    address: str | None
+    """Of the cluster for `provider="ray"`: HOST:PORT, or `auto`; None starts one on this machine."""
     budget_minutes: float | None
     budget_usd: float | None
     budget_tokens: float | None
@@ -202,7 +204,8 @@ class Run:
             four_bit=bool(settings.get("four_bit")),
             recipe=settings.get("recipe"),
         )
-        return providers.connect(self.summary.provider, workspace)
+        elsewhere = providers.kind(self.summary.provider).elsewhere
+        return providers.connect("local" if elsewhere else self.summary.provider, workspace)
 
     @property
     def _model(self) -> str:
@@ -242,6 +245,7 @@ def train(data: str | Path, **options: Unpack[RunOptions]) -> Run:
 def resume(
     name: str,
     *,
+    address: str | None = None,
     budget_minutes: float | None = None,
     budget_usd: float | None = None,
     budget_tokens: float | None = None,
@@ -256,10 +260,12 @@ def resume(
     """
     record = find_run(name)
     with watched(watch) as watcher:
+        settings = runner.rerun(record)
         done = runner.execute(
-            runner.rerun(record),
+            settings,
             home=configuration.load().home,
             out=Path(record.folder),
+            address=_address(address, settings.provider),
             budget=Budget(minutes=budget_minutes, usd=budget_usd, tokens=budget_tokens),
             track=track or (),
             watch=watcher,
@@ -328,6 +334,7 @@ def _execute(data: str, options: RunOptions, *, evaluate: bool, single: bool = F
             home=configuration.load().home,
             out=Path(out) if out else None,
             budget=_budget(options),
+            address=_address(options.get("address"), settings.provider),
             track=options.get("track") or (),
             watch=watch,
         )
@@ -378,6 +385,19 @@ def _settings(data: str, options: Options, *, searches: bool = False) -> RunSett
         valid=_size(options.get("valid")),
         test=_size(options.get("test")),
     )
+
+
+def _address(given: str | None, provider: str) -> str | None:
+    """Of the cluster, where the provider has one. It is no part of the run: that may go on in another cluster."""
+    from fewtune import providers
+
+    if providers.kind(provider).elsewhere:
+        return configuration.load(address=given).address
+    if given is not None:
+        raise UsageError(
+            f"--provider {provider} has no address.", where="--address", fix="Leave it out, or use --provider ray."
+        )
+    return None
 
 
 def _halving(options: Options, searches: bool) -> bool | None:
