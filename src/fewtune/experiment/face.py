@@ -68,6 +68,13 @@ class Options(TypedDict, total=False):
     """Stop candidates that do worse early; `sweep` does from 8 candidates on."""
     folds: int | None
     """Train the finalists on so many folds; 0 for none. `sweep` takes 5 below 60 validation rows, else 3."""
+    refit: bool | None
+    """Train the winner once more on all rows but the test rows, and keep that; `run` and `sweep` do where it costs no
+    money, unless `valid_file` is given; `train` does not."""
+    average_refit: bool | None
+    """Make it the mean of its last epochs' adapters, where folds say that this is better."""
+    more_data: bool | None
+    """Train the winner on parts of the rows, too, and tell what twice the data would bring."""
     gradient_accumulation: int | None
     """Batches summed before an optimizer step."""
     averaged_checkpoints: int | None
@@ -195,9 +202,10 @@ class Run:
 
     @property
     def _model(self) -> str:
-        store = _store()
-        best = self.best
-        models = {(one.trial_id, one.epoch): one.model for one in store.checkpoints(self.id)}
+        models = {(one.trial_id, one.epoch): one.model for one in _store().checkpoints(self.id)}
+        refit, best = self.summary.refit, self.best
+        if refit and refit.state == "finished":
+            return models[refit.id, refit.plan["epochs"]]
         return models[best.trunk, best.plan["epochs"]]
 
     def __repr__(self) -> str:
@@ -307,7 +315,8 @@ def _execute(data: str, options: RunOptions, *, evaluate: bool, single: bool = F
     settings = _settings(data, cast(Options, common), searches=not evaluate and not single)
     settings = replace(settings, evaluate=evaluate)
     if single:
-        settings = replace(settings, cooldown=_TRAIN_COOLDOWN, learning_rates=_single_rate(settings))
+        rates, refit = _single_rate(settings), bool(settings.refit)
+        settings = replace(settings, cooldown=_TRAIN_COOLDOWN, learning_rates=rates, refit=refit)
         check_single(settings)
     with watched(options.get("watch")) as watch:
         done = runner.execute(
@@ -347,6 +356,9 @@ def _settings(data: str, options: Options, *, searches: bool = False) -> RunSett
         trials=options.get("trials"),
         halving=default.halving if halving is None and not searches else halving,
         folds=default.folds if folds is None and not searches else folds,
+        refit=options.get("refit"),
+        average_refit=bool(options.get("average_refit")),
+        more_data=bool(options.get("more_data")),
         gradient_accumulation=options.get("gradient_accumulation") or default.gradient_accumulation,
         averaged_checkpoints=options.get("averaged_checkpoints") or default.averaged_checkpoints,
         valid_file=valid_file if (valid_file := options.get("valid_file")) is None else str(valid_file),

@@ -75,6 +75,8 @@ class Recorder:
         self.watch(self._progress(point))
 
     def _take_checkpoint(self, checkpoint: Checkpoint) -> None:
+        # The provider saves its place after this, and does not tell again what came before it.
+        self.flush()
         record = CheckpointRecord(
             trial_id=self.trials[checkpoint.handle].id,
             epoch=checkpoint.epoch,

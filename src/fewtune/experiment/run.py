@@ -18,6 +18,7 @@ from fewtune.experiment.folder import held
 from fewtune.experiment.interruption import Interruption, watching
 from fewtune.experiment.judgement import Judgement, judge
 from fewtune.experiment.measuring import PlanReading
+from fewtune.experiment.more_data import PART
 from fewtune.experiment.outcome import Outcome, search_through
 from fewtune.experiment.preparation import Prepared, prepare_rows
 from fewtune.experiment.prepared_folder import write_parts
@@ -121,9 +122,11 @@ def _begin_anew(store: Runs, run_id: str, settings: RunSettings, folder: Path) -
 
 
 def _is_extended(summary: Summary, settings: RunSettings, given: Budget, agreed: AgreementRecord | None) -> bool:
-    """Whether more trials are asked for, or a limit that has cut some is raised."""
+    """Whether more trials are asked for, or what more data would bring, or a limit that has cut some is raised."""
     if summary.search is None:
         return False
+    if settings.more_data and summary.more_data is None:
+        return True
     limits = agreed.limits if agreed else dict[str, float | None]()
     raised = any(value > (limits.get(name) or value) for name, value in given.limits().items())
     return (settings.trials or 0) > summary.search.asked or (raised and bool(summary.search.cut))
@@ -170,9 +173,8 @@ def _stages(job: _Job, prepared: Prepared, search: SearchPlan, agreement: Agreem
     _tell_of_experts(job)
     provider = connect(job.settings, prepared, job.folder)
     outcome = _search(job, provider, prepared, search, agreement)
-    winner = outcome.winner
-    files |= _keep_adapter(winner, job.folder)
-    judgement = _judge(job, provider, prepared, winner)
+    files |= _keep_adapter(outcome.kept, job.folder)
+    judgement = _judge(job, provider, prepared, outcome.kept)
     job.watch(Stage(name="report", text="Writing the report"))
     files["report"] = job.folder / "report.html"
     if prepared.encoder:
@@ -196,7 +198,7 @@ def connect(settings: RunSettings, prepared: Prepared, folder: Path) -> Provider
 
 def _search(job: _Job, provider: Provider, prepared: Prepared, search: SearchPlan, agreement: Agreement) -> Outcome:
     epochs = counted(search.epochs(search.wanted), "epoch")
-    most = "at most " if search.stops_early or search.repeats else ""
+    most = "at most " if search.stops_early or search.repeats or search.afterwards.refit else ""
     job.watch(Stage(name="train", text=f"Training {counted(search.wanted, 'trial')}, {most}{epochs} in all"))
     if search.note:
         job.watch(Note(text=search.note))
@@ -213,12 +215,13 @@ def _search(job: _Job, provider: Provider, prepared: Prepared, search: SearchPla
 
 
 def _forgetting(job: _Job) -> Watch:
-    """Answers of a tuned model that may not be the chosen one any more go as soon as something is trained again."""
+    """Answers of a tuned model that may not be the kept one any more go as soon as something is trained again that
+    might be."""
     trained = False
 
     def watch(event: Progress) -> None:
         nonlocal trained
-        if isinstance(event, Training) and not trained:
+        if isinstance(event, Training) and not trained and not event.trial.startswith(PART):
             trained = True
             job.store.forget_predictions(job.id, TUNED)
         job.watch(event)
@@ -232,14 +235,14 @@ def _tell_of_experts(job: _Job) -> None:
         job.watch(Note(text=f"{job.settings.base} is a mixture of experts: adapters are on its attention only."))
 
 
-def _keep_adapter(winner: PlanReading, folder: Path) -> dict[str, Path]:
-    """Copy the winner's adapter to `adapter/`, whole or not at all."""
-    if winner.folder is None:
+def _keep_adapter(kept: PlanReading, folder: Path) -> dict[str, Path]:
+    """Copy the kept model's adapter to `adapter/`, whole or not at all."""
+    if kept.folder is None:
         return {}
     target, temporary = folder / "adapter", folder / "adapter.partial"
     try:
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.copytree(winner.folder, temporary)
+        shutil.copytree(kept.folder, temporary)
         shutil.rmtree(target, ignore_errors=True)
         temporary.rename(target)
     except OSError as error:
@@ -247,12 +250,12 @@ def _keep_adapter(winner: PlanReading, folder: Path) -> dict[str, Path]:
     return {"adapter": target}
 
 
-def _judge(job: _Job, provider: Provider, prepared: Prepared, winner: PlanReading) -> Judgement | None:
-    if not job.settings.evaluate or winner.model is None:
+def _judge(job: _Job, provider: Provider, prepared: Prepared, kept: PlanReading) -> Judgement | None:
+    if not job.settings.evaluate or kept.model is None:
         return None
     rows = prepared.split.test
     job.watch(Stage(name="evaluate", text=f"Answering {counted(len(rows), 'held-out row')}"))
-    chosen = systems(prepared, winner.model, job.settings.shots, job.settings.seed)
+    chosen = systems(prepared, kept.model, job.settings.shots, job.settings.seed)
     answer(provider, chosen, prepared, job.store, job.id, job.watch, job.interruption)
     shots = max(len(system.shots) for system in chosen)
     return judge(rows, prepared.task.kind, job.store.predictions(job.id), shots)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 
 from fewtune.experiment.agreeing import Agreement
 from fewtune.experiment.interruption import Interruption
@@ -14,7 +15,7 @@ from fewtune.experiment.recording import Recorder, trial_record
 from fewtune.experiment.tracking import trial_began
 from fewtune.providers.contract import Provider, Trial
 from fewtune.schedule.order import steps_per_epoch
-from fewtune.search.budget import Admission, Cost, Start, admit
+from fewtune.search.budget import Admission, Cost, Cut, Start, admit
 from fewtune.store.runs import PointRecord, Runs, TrialRecord
 from fewtune.trackers.contract import Track, untracked
 from fewtune.types import Usage
@@ -36,19 +37,37 @@ class Sweep:
     def pauses(self) -> bool:
         return self.provider.capabilities.can_pause
 
-    def admit(self, wanted: Sequence[tuple[int, Trial, int]]) -> Admission:
-        """Who may train on, by the budget: candidates, their trials, and the epochs to train to, in order."""
+    def admit(
+        self, wanted: Sequence[tuple[int, Trial, int]], efforts: Mapping[str, float] = MappingProxyType({})
+    ) -> Admission:
+        """Who may train on, by the budget: candidates, their trials, and the epochs to train to, in order.
+
+        `efforts` says of trials, by id, how much more an epoch of theirs takes than was agreed for one.
+        """
         stood = self.stood()
         begun = {record.id for record in self.store.trials(self.run_id) if record.state != "waiting"}
         starts = [
             Start(
                 candidate=candidate,
                 epochs=epochs,
-                cost=self._cost(epochs, stood.get(trial.id, 0.0), trial.id in begun),
+                cost=self._cost(epochs, stood.get(trial.id, 0.0), trial.id in begun).times(efforts.get(trial.id, 1.0)),
             )
             for candidate, trial, epochs in wanted
         ]
         return admit(self.agreement.budget, self.spent(), starts)
+
+    def finish(
+        self, wanted: Sequence[tuple[int, Trial]], efforts: Mapping[str, float] = MappingProxyType({})
+    ) -> tuple[Cut, ...]:
+        """Train them all to their ends, or no further where the budget does not take all; what it cut."""
+        while True:
+            ended = {one.id for one in self.store.trials(self.run_id) if one.state in ("failed", "finished")}
+            missing = [(number, trial, trial.plan.epochs) for number, trial in wanted if trial.id not in ended]
+            admission = self.admit(missing, efforts)
+            if admission.cut or not missing:
+                return admission.cut
+            if self.train([(trial, epochs) for _, trial, epochs in missing]):
+                return ()
 
     def train(self, targets: Sequence[tuple[Trial, int]]) -> bool:
         """Train each trial to so many epochs, recording each event before it is told; whether there was time for it.
