@@ -65,7 +65,11 @@ class Options(TypedDict, total=False):
     trials: int | None
     """Candidates to try; a larger number extends a run that is finished."""
     halving: bool | None
-    """Stop candidates that do worse early; `sweep` does from 8 candidates on."""
+    """Stop candidates that do worse early; `sweep` does from 4 candidates on."""
+    rung_share: float | None
+    """Compare all candidates on this share of the training rows first; only the better half trains on all rows."""
+    median_stop: bool | None
+    """In place of rungs, stop whoever is worse than the median of the others."""
     folds: int | None
     """Train the finalists on so many folds; 0 for none. `sweep` takes 5 below 60 validation rows, else 3."""
     refit: bool | None
@@ -344,7 +348,7 @@ def _settings(data: str, options: Options, *, searches: bool = False) -> RunSett
     common = configuration.load(base=options.get("base"), provider=options.get("provider"), seed=options.get("seed"))
     default = RunSettings(data=data)
     axes = read_axes(options, rate_kind(common.provider))
-    halving, folds = options.get("halving"), options.get("folds")
+    halving, folds = _halving(options, searches), options.get("folds")
     return RunSettings(
         data=str(Path(data)),
         base=common.base,
@@ -354,7 +358,9 @@ def _settings(data: str, options: Options, *, searches: bool = False) -> RunSett
         **axes,
         searcher=options.get("searcher"),
         trials=options.get("trials"),
-        halving=default.halving if halving is None and not searches else halving,
+        halving=halving,
+        rung_share=options.get("rung_share"),
+        median_stop=bool(options.get("median_stop")),
         folds=default.folds if folds is None and not searches else folds,
         refit=options.get("refit"),
         average_refit=bool(options.get("average_refit")),
@@ -372,6 +378,16 @@ def _settings(data: str, options: Options, *, searches: bool = False) -> RunSett
         valid=_size(options.get("valid")),
         test=_size(options.get("test")),
     )
+
+
+def _halving(options: Options, searches: bool) -> bool | None:
+    """As given; else a share of the rows makes a rung, the median rule does without, and a sweep decides by itself."""
+    given = options.get("halving")
+    if given is not None:
+        return given
+    if options.get("rung_share") is not None:
+        return True
+    return None if searches and not options.get("median_stop") else False
 
 
 def _recipe(given: str | None) -> str | None:
