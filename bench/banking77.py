@@ -79,11 +79,12 @@ def prompted(base: BaseModel, choose: Callable[[Sequence[Example], Sequence[Exam
 
     def answer(known: Sequence[Example], asked: Sequence[Example]) -> list[str]:
         prompts: list[Prompt] = []
+        stop = (base.encoder.frame.delimiter.strip("\n"),)
         for number, (row, shots) in enumerate(zip(asked, choose(known, asked), strict=True)):
             pairs = [(shot.prompt, shot.completion) for shot in shots]
             while len(ids := base.encoder.prompt(row.prompt, pairs)) + LONGEST > base.encoder.context and pairs:
                 pairs = pairs[1:]
-            prompts.append(Prompt(id=number, ids=ids, max_tokens=LONGEST, adapter=None))
+            prompts.append(Prompt(id=number, ids=ids, max_tokens=LONGEST, stop=stop))
         return written(base, prompts)
 
     return answer
