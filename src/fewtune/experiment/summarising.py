@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
 
+from fewtune.experiment.afterwards_reporting import more_data_part, refit_line
 from fewtune.experiment.data_reporting import data_part
 from fewtune.experiment.evaluation_reporting import (
     difference_lines,
@@ -77,6 +78,8 @@ def summarise_run(
         search=search_part(outcome),
         saved_against_grid=saved,
         evaluation=evaluation_part(judgement) if judgement else None,
+        refit=refit_line(outcome, trials),
+        more_data=more_data_part(outcome),
     )
 
 
@@ -96,6 +99,8 @@ def command(settings: RunSettings) -> str:
     default = RunSettings(data=settings.data)
     if kind == "sweep":
         default = replace(default, halving=None, folds=None)
+    if kind != "train":
+        default = replace(default, refit=None)
     words = ["fewtune", kind, settings.data]
     for name, value in settings.to_json().items():
         if name not in ("data", "evaluate", "cooldown") and value != getattr(default, name):
