@@ -10,7 +10,10 @@ import typer
 Data = Annotated[str, typer.Argument(help="File or folder of examples, or - for standard input.")]
 RunName = Annotated[str, typer.Argument(help="Id of a run, the beginning of one, its folder, or `last`.")]
 Base = Annotated[str | None, typer.Option("--base", help="`pocket` (built in), a model folder, or a hub id.")]
-ProviderName = Annotated[str | None, typer.Option("--provider", help="Where to train: local, openai.")]
+ProviderName = Annotated[str | None, typer.Option("--provider", help="Where to train: local, ray, openai.")]
+Address = Annotated[
+    str | None, typer.Option("--address", help="With --provider ray: HOST:PORT of a cluster, or auto; none starts one.")
+]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder for the run; default: below FEWTUNE_HOME.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of split, order, weights and sampling.", min=0)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -38,7 +41,14 @@ Trials = Annotated[
 ]
 Halving = Annotated[
     bool | None,
-    typer.Option("--halving/--no-halving", help="Stop the worse half at each rung; sweep: from 8 candidates on."),
+    typer.Option("--halving/--no-halving", help="Stop the worse half at each rung; sweep: from 4 candidates on."),
+]
+RungShare = Annotated[
+    float | None,
+    typer.Option("--rung-share", help="Compare all candidates on this share of the rows first, as in 0.25."),
+]
+MedianStop = Annotated[
+    bool, typer.Option("--median-stop", help="Stop who is worse than the median of the others, in place of rungs.")
 ]
 Folds = Annotated[
     int | None,

@@ -17,7 +17,7 @@ from fewtune.bases.shape import Shape, shape
 from fewtune.data.chat import with_rejected
 from fewtune.data.encode import Encoder
 from fewtune.engine import devices, llama
-from fewtune.engine.batching import TOKENS_AT_ONCE, TOKENS_PER_PIECE
+from fewtune.engine.batching import TOKENS_AT_ONCE, piece_count
 from fewtune.engine.free_memory import free_bytes, own_bytes
 from fewtune.engine.head import ROWS_AT_ONCE
 from fewtune.engine.prefix import BYTES_IN_MEMORY
@@ -179,6 +179,20 @@ def check(
         refuse(at, work(plans, lengths), limit)
 
 
+def beside(
+    base: str,
+    plans: Sequence[Plan],
+    examples: Iterable[Example],
+    *,
+    four_bit: bool = False,
+    recipe: str | None = None,
+) -> int | None:
+    """How many trainings like the largest of these fit into this machine together; None where nobody knows."""
+    at = place(base, four_bit=four_bit)
+    limit, lengths = room(at), _lengths(open_encoder(base, recipe), examples)
+    return None if limit is None or not lengths else widest(at, work(plans, lengths), limit)
+
+
 def _lengths(encoder: Encoder, examples: Iterable[Example]) -> list[int]:
     """Tokens of each row; of a better and a worse answer together, which go through one pass."""
     found: list[int] = []
@@ -249,7 +263,7 @@ def _pass_tokens(at: Place, asked: Work) -> int:
 
 def _pieces(asked: Work) -> int:
     """Passes of one optimizer step on a CPU, as `batching.pieces` cuts them."""
-    return min(math.ceil(asked.step / asked.longest), max(2, round(asked.step / TOKENS_PER_PIECE)))
+    return min(math.ceil(asked.step / asked.longest), piece_count(asked.step))
 
 
 def _beside(asked: Work) -> int:

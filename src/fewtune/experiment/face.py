@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Unpack, cast
 
 from fewtune import settings as configuration
 from fewtune.data.formats.open import keep_standard_input
@@ -14,13 +14,14 @@ from fewtune.errors import UsageError
 from fewtune.experiment import run as runner
 from fewtune.experiment.agreeing import whole_estimate
 from fewtune.experiment.answering import TEMPERATURES
-from fewtune.experiment.axes import Values, check_single, read_axes
+from fewtune.experiment.axes import check_single, read_axes
 from fewtune.experiment.display import RunList
 from fewtune.experiment.estimating import Estimate
 from fewtune.experiment.folder import is_held
-from fewtune.experiment.given import recipe_named, size_given
+from fewtune.experiment.given import halving_given, recipe_named, size_given
 from fewtune.experiment.named_metrics import named_metrics
 from fewtune.experiment.notebook import watched
+from fewtune.experiment.options import Options, RunOptions
 from fewtune.experiment.preparation import Decide, Prepared, prepare_rows
 from fewtune.experiment.progress import Watch
 from fewtune.experiment.searching import default_rates, rate_kind, search_plan
@@ -38,88 +39,6 @@ if TYPE_CHECKING:
 
 _TRAIN_EPOCHS = (4,)
 _TRAIN_COOLDOWN = 0.1
-
-
-class Options(TypedDict, total=False):
-    """What `run`, `sweep`, `train`, `prepare` and `estimate` take besides the data; all may be left out or None."""
-
-    base: str | None
-    """`pocket`, a model folder, or a hub id; on a hosted service its model's name."""
-    provider: str | None
-    """`local`, `openai`, or `fake`, which only pretends."""
-    seed: int | None
-    epochs: Values
-    """One value, several, or text as on the command line: 4, (1, 2, 4), "1,2,4" or "1..8"."""
-    batch_size: Values
-    learning_rate: Values
-    """Also a range, as in "1e-4..3e-3 log"."""
-    rank: Values
-    prompt_loss_weight: Values
-    adapt_top: Values
-    """Share of the blocks, from the top, to adapt; below 1 is faster."""
-    seeds: Values
-    """The first one trains all candidates, the others the finalists again."""
-    space: str | Path | None
-    """A TOML file of these, by the names of a Plan's fields; an option given besides goes before it."""
-    searcher: str | None
-    """`grid`, `quasi` (spread evenly), `random` or `tpe`."""
-    trials: int | None
-    """Candidates to try; a larger number extends a run that is finished."""
-    halving: bool | None
-    """Stop candidates that do worse early; `sweep` does from 8 candidates on."""
-    folds: int | None
-    """Train the finalists on so many folds; 0 for none. `sweep` takes 5 below 60 validation rows, else 3."""
-    refit: bool | None
-    """Train the winner once more on all rows but the test rows, and keep that; `run` and `sweep` do where it costs no
-    money, unless `valid_file` is given; `train` does not."""
-    average_refit: bool | None
-    """Make it the mean of its last epochs' adapters, where folds say that this is better."""
-    more_data: bool | None
-    """Train the winner on parts of the rows, too, and tell what twice the data would bring."""
-    gradient_accumulation: int | None
-    """Batches summed before an optimizer step."""
-    averaged_checkpoints: int | None
-    """Take the mean of this many last epochs' adapters."""
-    recipe: str | None
-    """`chat` or `completion`; None is what the base is made for."""
-    prompt_column: str | None
-    completion_column: str | None
-    prompt_template: str | None
-    """The prompt from several columns, as in `{title} ({year})`."""
-    group_column: str | None
-    """Rows with the same value in it stay on one side of every split."""
-    no_repair: Sequence[str] | None
-    """Codes of findings to leave as they are."""
-    repair: Sequence[str] | None
-    """Codes of findings to repair though it is not recommended."""
-    valid: float | None
-    """Validation rows: a share below 1, or a number."""
-    valid_file: str | Path | None
-    """A file of validation rows; training rows that stand in it are dropped."""
-    test: float | None
-    task: str | None
-    """`text`, `labels` or `json`; None is what the rows look like."""
-
-
-class RunOptions(Options, total=False):
-    """What `run`, `sweep` and `train` take besides."""
-
-    metrics: Sequence[str | Callable[[str, str], float]] | None
-    """Of your own: functions of an answer and the expected text, or what `--metric` takes."""
-    primary: str | None
-    """Name of the metric that decides; by default loss for text, else exact match."""
-    json_schema: str | Path | None
-    """A JSON Schema for the answers; without one it is inferred from the training rows."""
-
-    out: str | Path | None
-    """Folder for the run."""
-    budget_minutes: float | None
-    budget_usd: float | None
-    budget_tokens: float | None
-    track: Sequence[str] | None
-    """Trackers that follow the run: `wandb`, `mlflow`, `trackio`, `tensorboard`."""
-    watch: Watch | None
-    """Called with every piece of progress; without one a run shows itself in a notebook and is silent elsewhere."""
 
 
 class Run:
@@ -208,7 +127,8 @@ class Run:
             four_bit=bool(settings.get("four_bit")),
             recipe=settings.get("recipe"),
         )
-        return providers.connect(self.summary.provider, workspace)
+        elsewhere = providers.kind(self.summary.provider).elsewhere
+        return providers.connect("local" if elsewhere else self.summary.provider, workspace)
 
     @property
     def _model(self) -> str:
@@ -248,6 +168,7 @@ def train(data: str | Path, **options: Unpack[RunOptions]) -> Run:
 def resume(
     name: str,
     *,
+    address: str | None = None,
     budget_minutes: float | None = None,
     budget_usd: float | None = None,
     budget_tokens: float | None = None,
@@ -262,10 +183,12 @@ def resume(
     """
     record = find_run(name)
     with watched(watch) as watcher:
+        settings = runner.rerun(record)
         done = runner.execute(
-            runner.rerun(record),
+            settings,
             home=configuration.load().home,
             out=Path(record.folder),
+            address=_address(address, settings.provider),
             budget=Budget(minutes=budget_minutes, usd=budget_usd, tokens=budget_tokens),
             track=track or (),
             watch=watcher,
@@ -341,6 +264,7 @@ def _execute(data: str, options: RunOptions, *, evaluate: bool, single: bool = F
             home=configuration.load().home,
             out=Path(out) if out else None,
             budget=_budget(options),
+            address=_address(options.get("address"), settings.provider),
             track=options.get("track") or (),
             watch=watch,
             metrics={name: given for name, given in metrics.items() if given is not None},
@@ -362,7 +286,10 @@ def _settings(data: str, options: Options, *, searches: bool = False) -> RunSett
     common = configuration.load(base=options.get("base"), provider=options.get("provider"), seed=options.get("seed"))
     default = RunSettings(data=data)
     axes = read_axes(options, rate_kind(common.provider))
-    halving, folds = options.get("halving"), options.get("folds")
+    halving, folds = (
+        halving_given(options.get("halving"), options.get("rung_share"), options.get("median_stop"), searches),
+        options.get("folds"),
+    )
     return RunSettings(
         data=str(Path(data)),
         base=common.base,
@@ -372,7 +299,9 @@ def _settings(data: str, options: Options, *, searches: bool = False) -> RunSett
         **axes,
         searcher=options.get("searcher"),
         trials=options.get("trials"),
-        halving=default.halving if halving is None and not searches else halving,
+        halving=halving,
+        rung_share=options.get("rung_share"),
+        median_stop=bool(options.get("median_stop")),
         folds=default.folds if folds is None and not searches else folds,
         refit=options.get("refit"),
         average_refit=bool(options.get("average_refit")),
@@ -391,6 +320,19 @@ def _settings(data: str, options: Options, *, searches: bool = False) -> RunSett
         test=size_given(options.get("test")),
         task=options.get("task"),
     )
+
+
+def _address(given: str | None, provider: str) -> str | None:
+    """Of the cluster, where the provider has one. It is no part of the run: that may go on in another cluster."""
+    from fewtune import providers
+
+    if providers.kind(provider).elsewhere:
+        return configuration.load(address=given).address
+    if given is not None:
+        raise UsageError(
+            f"--provider {provider} has no address.", where="--address", fix="Leave it out, or use --provider ray."
+        )
+    return None
 
 
 def _budget(options: RunOptions) -> Budget:

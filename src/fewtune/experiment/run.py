@@ -50,6 +50,7 @@ class _Job:
     watch: Watch
     interruption: Interruption
     measures: Measures
+    address: str | None
     trackers: Sequence[str] = ()
     """Names of those that are told."""
     track: Track = untracked
@@ -61,6 +62,7 @@ def execute(
     home: Path,
     out: Path | None = None,
     budget: Budget | None = None,
+    address: str | None = None,
     track: Sequence[str] = (),
     watch: Watch = unwatched,
     metrics: Mapping[str, object] | None = None,
@@ -100,6 +102,7 @@ def execute(
                 watch=watch,
                 interruption=interruption,
                 measures=measured_by,
+                address=address,
                 trackers=track,
             )
             return _recorded(job, prepared, search, agreement)
@@ -181,7 +184,7 @@ def _stages(job: _Job, prepared: Prepared, search: SearchPlan, agreement: Agreem
     files = write_parts(prepared, job.folder, prepared.row_shape)
     job.watch(Stage(name="load", text=f"Loading {job.settings.base}"))
     _tell_of_experts(job)
-    provider = connect(job.settings, prepared, job.folder)
+    provider = connect(job.settings, prepared, job.folder, job.address)
     outcome = _search(job, provider, prepared, search, agreement)
     files |= _keep_adapter(outcome.kept, job.folder)
     judgement = _judge(job, provider, prepared, outcome.kept)
@@ -194,14 +197,15 @@ def _stages(job: _Job, prepared: Prepared, search: SearchPlan, agreement: Agreem
     return summary
 
 
-def connect(settings: RunSettings, prepared: Prepared, folder: Path) -> Provider:
-    """The run's provider, with the run's rows and its folder for trials."""
+def connect(settings: RunSettings, prepared: Prepared, folder: Path, address: str | None = None) -> Provider:
+    """The run's provider, with the run's rows and its folder for trials; `address` is a cluster's."""
     workspace = Workspace(
         base=settings.base,
         examples={example.row: example for example in prepared.repaired.examples},
         folder=folder / "trials",
         four_bit=settings.four_bit,
         recipe=settings.recipe,
+        address=address,
     )
     return providers.connect(settings.provider, workspace)
 

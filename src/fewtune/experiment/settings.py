@@ -15,7 +15,7 @@ Values = tuple[float, ...] | str
 _AXES = ("epochs", "batch_sizes", "learning_rates", "rank", "prompt_loss_weight", "adapt_top")
 """Settings of several values; in runs of version 0.1 the last three are single numbers."""
 _WITHOUT_IDENTITY = ("data", "trials", "more_data")
-_LATER = ("refit", "average_refit", "task")
+_LATER = ("refit", "average_refit", "rung_share", "median_stop", "task")
 """Settings that count only where they are not at their default, so that runs from before there were any keep their
 identity."""
 
@@ -48,7 +48,11 @@ class RunSettings:
     trials: int | None = None
     """Candidates to try. No part of the run's identity: a larger number extends the run."""
     halving: bool | None = False
-    """Stop candidates at rungs; None: from 8 candidates on."""
+    """Stop candidates at rungs; None: from 4 candidates on."""
+    rung_share: float | None = None
+    """Share of the training rows that all candidates are compared on before the rungs; None: no such rung."""
+    median_stop: bool = False
+    """Stop candidates by the median rule, in place of rungs."""
     folds: int | None = 0
     """Folds that the finalists are trained on; None: 5 below 60 validation rows, else 3."""
     refit: bool | None = False
