@@ -103,6 +103,17 @@ NoRepair = Annotated[
 ]
 Valid = Annotated[float | None, typer.Option("--valid", help="Validation rows: a share below 1, or a number.")]
 Test = Annotated[float | None, typer.Option("--test", help="Test rows: a share below 1, or a number.")]
+TaskName = Annotated[str | None, typer.Option("--task", help="text, labels or json; default: what the rows look like.")]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option("--metric", help="Of your own, as module:function or file.py:function; may be repeated."),
+]
+Primary = Annotated[
+    str | None, typer.Option("--primary", help="Metric that decides; default: loss for text, else exact_match.")
+]
+JsonSchema = Annotated[
+    Path | None, typer.Option("--json-schema", help="JSON Schema of the answers; default: as the training rows are.")
+]
 BudgetMinutes = Annotated[
     float | None, typer.Option("--budget-minutes", help="Train at most so long; above 10 minutes it must be given.")
 ]

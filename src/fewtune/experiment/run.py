@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,12 @@ from fewtune.bases.folder import locate
 from fewtune.bases.shape import shape
 from fewtune.errors import FewtuneError, InterruptedByUser, from_os_error
 from fewtune.experiment.agreeing import Agreement, agree
-from fewtune.experiment.answering import TUNED, answer, systems
+from fewtune.experiment.answering import SYSTEMS, TUNED, answer, systems
 from fewtune.experiment.folder import held
 from fewtune.experiment.interruption import Interruption, watching
 from fewtune.experiment.judgement import Judgement, judge
+from fewtune.experiment.label_scoring import score_labels
+from fewtune.experiment.measures import Measures, measures
 from fewtune.experiment.measuring import PlanReading
 from fewtune.experiment.more_data import PART
 from fewtune.experiment.outcome import Outcome, search_through
@@ -47,6 +49,7 @@ class _Job:
     store: Runs
     watch: Watch
     interruption: Interruption
+    measures: Measures
     address: str | None
     trackers: Sequence[str] = ()
     """Names of those that are told."""
@@ -62,8 +65,11 @@ def execute(
     address: str | None = None,
     track: Sequence[str] = (),
     watch: Watch = unwatched,
+    metrics: Mapping[str, object] | None = None,
 ) -> Summary:
     """Do, or go on with, the run of these settings; a run that is finished is only shown again, and told to `track`.
+
+    `metrics` holds those of the settings that were given as functions, by what they are called there.
 
     Raises any FewtuneError; after InterruptedByUser, UnfinishedError or a kill, the same call resumes.
     """
@@ -73,6 +79,7 @@ def execute(
         watch(Stage(name="prepare", text=f"Reading {settings.data}"))
         prepared = prepare_rows(settings)
         search = search_plan(settings, prepared)
+        measured_by = measures(settings, prepared, metrics or {})
         run_id = settings.run_id(prepared.dataset.sha256)
         folder = (out or home / "runs" / run_id).expanduser().resolve()
         store, given = Runs(home), budget or Budget()
@@ -94,6 +101,7 @@ def execute(
                 store=store,
                 watch=watch,
                 interruption=interruption,
+                measures=measured_by,
                 address=address,
                 trackers=track,
             )
@@ -104,6 +112,8 @@ def _finished(store: Runs, run_id: str, folder: Path, settings: RunSettings, giv
     """What the run has come to, unless it is not finished or more is asked of it now."""
     record = store.get(run_id)
     if record is None or record.state != "finished" or record.summary is None or record.folder != str(folder):
+        return None
+    if settings.judges_anew or RunSettings.from_json(record.settings).judging != settings.judging:
         return None
     summary = Summary.from_json(record.summary)
     if _is_extended(summary, settings, given, store.agreement(run_id)):
@@ -261,8 +271,11 @@ def _judge(job: _Job, provider: Provider, prepared: Prepared, kept: PlanReading)
     job.watch(Stage(name="evaluate", text=f"Answering {counted(len(rows), 'held-out row')}"))
     chosen = systems(prepared, kept.model, job.settings.shots, job.settings.seed)
     answer(provider, chosen, prepared, job.store, job.id, job.watch, job.interruption)
+    if prepared.task.kind == "labels":
+        for system in chosen:
+            score_labels(provider, system, prepared, job.store, job.id, job.watch, job.interruption)
     shots = max(len(system.shots) for system in chosen)
-    return judge(rows, prepared.task.kind, job.store.predictions(job.id), shots)
+    return judge(rows, job.measures, job.store.predictions(job.id), shots, order=SYSTEMS)
 
 
 def rerun(record: RunRecord) -> RunSettings:
