@@ -15,6 +15,7 @@ from fewtune.errors import UsageError
 from fewtune.experiment import run as runner
 from fewtune.experiment.agreeing import whole_estimate
 from fewtune.experiment.answering import TEMPERATURES
+from fewtune.experiment.answering_options import AnsweringOptions, with_answering
 from fewtune.experiment.axes import Values, check_single, read_axes
 from fewtune.experiment.estimating import Estimate
 from fewtune.experiment.folder import is_held
@@ -90,7 +91,7 @@ class Options(TypedDict, total=False):
     test: float | None
 
 
-class RunOptions(Options, total=False):
+class RunOptions(Options, AnsweringOptions, total=False):
     """What `run`, `sweep` and `train` take besides."""
 
     out: str | Path | None
@@ -300,7 +301,7 @@ def _execute(data: str, options: RunOptions, *, evaluate: bool, single: bool = F
     if data == "-":
         data = str(keep_standard_input(configuration.load().home / "stdin"))
     settings = _settings(data, cast(Options, common), searches=not evaluate and not single)
-    settings = replace(settings, evaluate=evaluate)
+    settings = with_answering(replace(settings, evaluate=evaluate), options)
     if single:
         settings = replace(settings, cooldown=_TRAIN_COOLDOWN, learning_rates=_single_rate(settings))
         check_single(settings)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fewtune.evaluation.comparison import Compared, Measured, compare, summarise, verdict_sentence
 from fewtune.evaluation.metrics import PRIMARY, for_task
-from fewtune.experiment.answering import SYSTEMS, TUNED
+from fewtune.experiment.rivals import SYSTEMS, TUNED
 from fewtune.store.runs import PredictionRecord
 from fewtune.types import Example
 

@@ -12,15 +12,16 @@ from fewtune.bases.folder import locate
 from fewtune.bases.shape import shape
 from fewtune.errors import FewtuneError, InterruptedByUser, from_os_error
 from fewtune.experiment.agreeing import Agreement, agree
-from fewtune.experiment.answering import TUNED, answer, systems
+from fewtune.experiment.evaluating import Evaluated, Evaluation, Outsiders, outsiders
 from fewtune.experiment.folder import held
 from fewtune.experiment.interruption import Interruption, watching
-from fewtune.experiment.judgement import Judgement, judge
+from fewtune.experiment.judgement import judge
 from fewtune.experiment.measuring import PlanReading
 from fewtune.experiment.outcome import Outcome, search_through
 from fewtune.experiment.preparation import Prepared, prepare_rows
 from fewtune.experiment.prepared_folder import write_parts
 from fewtune.experiment.progress import Note, Progress, Stage, Training, Watch, unwatched
+from fewtune.experiment.rivals import FEW_SHOT, FEW_SHOT_NEAREST, RUNNER_UP, TUNED
 from fewtune.experiment.searching import SearchPlan, search_plan
 from fewtune.experiment.settings import RunSettings
 from fewtune.experiment.summarising import summarise_run
@@ -43,6 +44,7 @@ class _Job:
     store: Runs
     watch: Watch
     interruption: Interruption
+    outsiders: Outsiders
 
 
 def execute(
@@ -71,11 +73,21 @@ def execute(
             return finished
         is_here = _is_here(store, run_id, folder)
         agreement = agree(settings, prepared, search, given, store.agreement(run_id) if is_here else None)
+        beside = outsiders(settings, agreement.budget.usd)
         interruption.check()
         with held(folder, run_id, settings, prepared.dataset.sha256):
             if not is_here:
                 _begin_anew(store, run_id, settings, folder)
-            job = _Job(id=run_id, settings=settings, folder=folder, store=store, watch=watch, interruption=interruption)
+            _forget_other_shots(store, run_id, settings)
+            job = _Job(
+                id=run_id,
+                settings=settings,
+                folder=folder,
+                store=store,
+                watch=watch,
+                interruption=interruption,
+                outsiders=beside,
+            )
             return _recorded(job, prepared, search, agreement)
 
 
@@ -83,6 +95,8 @@ def _finished(store: Runs, run_id: str, folder: Path, settings: RunSettings, giv
     """What the run has come to, unless it is not finished or more is asked of it now."""
     record = store.get(run_id)
     if record is None or record.state != "finished" or record.summary is None or record.folder != str(folder):
+        return None
+    if RunSettings.from_json(record.settings).answering != settings.answering:
         return None
     summary = Summary.from_json(record.summary)
     if _is_extended(summary, settings, given, store.agreement(run_id)):
@@ -101,6 +115,14 @@ def _begin_anew(store: Runs, run_id: str, settings: RunSettings, folder: Path) -
     store.forget(run_id)
     if not providers.kind(settings.provider).bills:
         shutil.rmtree(folder / "trials", ignore_errors=True)
+
+
+def _forget_other_shots(store: Runs, run_id: str, settings: RunSettings) -> None:
+    """Answers to prompts with another number of worked examples than are asked for now."""
+    record = store.get(run_id)
+    if record and record.settings.get("shots") != settings.shots:
+        for name in (FEW_SHOT, FEW_SHOT_NEAREST):
+            store.forget_predictions(run_id, name)
 
 
 def _is_extended(summary: Summary, settings: RunSettings, given: Budget, agreed: AgreementRecord | None) -> bool:
@@ -147,7 +169,8 @@ def _stages(job: _Job, prepared: Prepared, search: SearchPlan, agreement: Agreem
     outcome = _search(job, provider, prepared, search, agreement)
     winner = outcome.winner
     files |= _keep_adapter(winner, job.folder)
-    judgement = _judge(job, provider, prepared, winner)
+    evaluated = _evaluate(job, provider, prepared, outcome, agreement)
+    judgement = evaluated and judge(prepared.split.test, prepared.task.kind, evaluated.predictions, evaluated.shots)
     job.watch(Stage(name="report", text="Writing the report"))
     files["report"] = job.folder / "report.html"
     if prepared.encoder:
@@ -194,7 +217,8 @@ def _forgetting(job: _Job) -> Watch:
         nonlocal trained
         if isinstance(event, Training) and not trained:
             trained = True
-            job.store.forget_predictions(job.id, TUNED)
+            for name in (TUNED, RUNNER_UP):
+                job.store.forget_predictions(job.id, name)
         job.watch(event)
 
     return watch
@@ -221,15 +245,25 @@ def _keep_adapter(winner: PlanReading, folder: Path) -> dict[str, Path]:
     return {"adapter": target}
 
 
-def _judge(job: _Job, provider: Provider, prepared: Prepared, winner: PlanReading) -> Judgement | None:
-    if not job.settings.evaluate or winner.model is None:
+def _evaluate(
+    job: _Job, provider: Provider, prepared: Prepared, outcome: Outcome, agreement: Agreement
+) -> Evaluated | None:
+    if not job.settings.evaluate or outcome.winner.model is None:
         return None
-    rows = prepared.split.test
-    job.watch(Stage(name="evaluate", text=f"Answering {counted(len(rows), 'held-out row')}"))
-    chosen = systems(prepared, winner.model, job.settings.shots, job.settings.seed)
-    answer(provider, chosen, prepared, job.store, job.id, job.watch, job.interruption)
-    shots = max(len(system.shots) for system in chosen)
-    return judge(rows, prepared.task.kind, job.store.predictions(job.id), shots)
+    job.watch(Stage(name="evaluate", text=f"Answering {counted(len(prepared.split.test), 'held-out row')}"))
+    evaluation = Evaluation(
+        settings=job.settings,
+        prepared=prepared,
+        provider=provider,
+        outcome=outcome,
+        outsiders=job.outsiders,
+        store=job.store,
+        run_id=job.id,
+        usd=agreement.budget.usd,
+        watch=job.watch,
+        interruption=job.interruption,
+    )
+    return evaluation.conduct(outcome.winner.model)
 
 
 def rerun(record: RunRecord) -> RunSettings:

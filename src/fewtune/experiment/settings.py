@@ -15,6 +15,18 @@ Values = tuple[float, ...] | str
 _AXES = ("epochs", "batch_sizes", "learning_rates", "rank", "prompt_loss_weight", "adapt_top")
 """Settings of several values; in runs of version 0.1 the last three are single numbers."""
 
+ANSWERING = (
+    "shots",
+    "rivals",
+    "reference",
+    "reference_url",
+    "judge",
+    "judge_url",
+    "judge_rubric",
+    "judge_rubric_sha256",
+)
+"""Who answers and judges is no part of a run's identity: when it changes, nothing is trained again."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
@@ -68,6 +80,19 @@ class RunSettings:
     """Judge base, few-shot prompt and tuned model on the test rows."""
     shots: int = 3
     """Worked examples in the few-shot prompt; fewer where the context is short."""
+    rivals: tuple[str, ...] | None = None
+    """Who answers beside the tuned model; None leaves it to the task."""
+    reference: str | None = None
+    """Name of a bigger model, ..."""
+    reference_url: str | None = None
+    """... and the OpenAI-compatible address where it is; None is the environment's, or OpenAI's."""
+    judge: str | None = None
+    """Name of a model that compares answers."""
+    judge_url: str | None = None
+    judge_rubric: str | None = None
+    """Path of a file that says what makes an answer good."""
+    judge_rubric_sha256: str | None = None
+    """Of what stood in it, so that the same command with another rubric judges again."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -85,9 +110,14 @@ class RunSettings:
         whole = {name: tuple(value) for name, value in lists.items() if not isinstance(value, str)}
         return replace(read, **whole)
 
+    @property
+    def answering(self) -> dict[str, Any]:
+        """Who answers and judges."""
+        return {name: getattr(self, name) for name in ANSWERING}
+
     def run_id(self, data_sha256: str) -> str:
         """Readable name and a digest of settings and data: the same command finds its run again."""
-        told = {name: value for name, value in self.to_json().items() if name not in ("data", "trials")}
+        told = {name: value for name, value in self.to_json().items() if name not in ("data", "trials", *ANSWERING)}
         digest = hashlib.sha256(json.dumps([told, data_sha256], sort_keys=True).encode()).hexdigest()
         stem = "".join(c if c.isalnum() else "-" for c in Path(self.data).stem.lower()).strip("-")
         return f"{stem[:40] or 'run'}-{digest[:8]}"

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from fewtune.evaluation.comparison import Compared, Measured
-from fewtune.experiment.answering import SYSTEMS
 from fewtune.experiment.data_reporting import data_part
 from fewtune.experiment.judgement import Judgement
 from fewtune.experiment.outcome import Outcome
 from fewtune.experiment.preparation import Prepared
+from fewtune.experiment.rivals import SYSTEMS
 from fewtune.experiment.search_reporting import saved_against_grid, search_part, search_sentence, trial_lines
 from fewtune.experiment.settings import RunSettings
 from fewtune.report.summary import (
@@ -99,7 +99,7 @@ def command(settings: RunSettings) -> str:
         default = replace(default, halving=None, folds=None)
     words = ["fewtune", kind, settings.data]
     for name, value in settings.to_json().items():
-        if name not in ("data", "evaluate", "cooldown") and value != getattr(default, name):
+        if name not in ("data", "evaluate", "cooldown", "judge_rubric_sha256") and value != getattr(default, name):
             words += _words(name, value)
     return shlex.join(words)
 
@@ -111,7 +111,8 @@ def _words(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [option if value else option.replace("--", "--no-", 1)]
     if isinstance(value, tuple):
-        return [option, ",".join(f"{number:g}" for number in cast("tuple[float, ...]", value))]
+        items = cast("tuple[float | str, ...]", value)
+        return [option, ",".join(item if isinstance(item, str) else f"{item:g}" for item in items)]
     return [option, str(value)]
 
 
