@@ -71,6 +71,9 @@ def looked_up(prepared: Prepared, wanted: Sequence[str], watch: Watch, *, named:
 
 
 def _classified(prepared: Prepared, watch: Watch) -> list[PredictionRecord]:
+    if prepared.task.kind != "labels":
+        watch(Note(text="The rival tf-idf was left out: it learns labels, and these answers are none."))
+        return []
     if not classifier.is_installed():
         text = "The rival tf-idf was left out: it needs scikit-learn (pip install 'fewtune[rivals]')."
         watch(Note(text=text))
