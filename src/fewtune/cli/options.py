@@ -103,6 +103,17 @@ JudgeUrl = Annotated[str | None, typer.Option("--judge-url", help="Its address; 
 JudgeRubric = Annotated[
     Path | None, typer.Option("--judge-rubric", help="Text file that says what makes an answer good.")
 ]
+TaskName = Annotated[str | None, typer.Option("--task", help="text, labels or json; default: what the rows look like.")]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option("--metric", help="Of your own, as module:function or file.py:function; may be repeated."),
+]
+Primary = Annotated[
+    str | None, typer.Option("--primary", help="Metric that decides; default: loss for text, else exact_match.")
+]
+JsonSchema = Annotated[
+    Path | None, typer.Option("--json-schema", help="JSON Schema of the answers; default: as the training rows are.")
+]
 BudgetMinutes = Annotated[
     float | None, typer.Option("--budget-minutes", help="Train at most so long; above 10 minutes it must be given.")
 ]

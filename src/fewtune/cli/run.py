@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import typer
 
@@ -55,6 +56,10 @@ def _training_command(name: str) -> Callable[..., None]:
         valid: options.Valid = None,
         valid_file: options.ValidFile = None,
         test: options.Test = None,
+        task: options.TaskName = None,
+        metrics: options.Metrics = None,
+        primary: options.Primary = None,
+        json_schema: options.JsonSchema = None,
         shots: options.Shots = None,
         rivals: options.Rivals = None,
         reference: options.Reference = None,
@@ -68,16 +73,20 @@ def _training_command(name: str) -> Callable[..., None]:
         json: options.Json = False,
         quiet: options.Quiet = False,
     ) -> None:
-        import fewtune
-        from fewtune.cli.progress import watching
-        from fewtune.cli.show import show_summary
-
-        given = {key: value for key, value in context.params.items() if key not in ("json", "quiet")}
-        with watching(quiet) as watch:
-            done = getattr(fewtune, name)(**given, watch=watch)
-        show_summary(done.summary, json)
+        _train(name, context.params)
 
     return command
+
+
+def _train(name: str, options: Mapping[str, Any]) -> None:
+    import fewtune
+    from fewtune.cli.progress import watching
+    from fewtune.cli.show import show_summary
+
+    given = {key: value for key, value in options.items() if key not in ("json", "quiet")}
+    with watching(options["quiet"]) as watch:
+        done = getattr(fewtune, name)(**given, watch=watch)
+    show_summary(done.summary, options["json"])
 
 
 def resume(

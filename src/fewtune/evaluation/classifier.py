@@ -30,8 +30,8 @@ def is_installed() -> bool:
 def classify(train: Sequence[Example], prompts: Sequence[str]) -> tuple[Labelled, ...] | None:
     """Learn the labels of the training rows from their prompts' words, and label the given prompts.
 
-    Single words, weighed by TF-IDF with a logarithm of the counts; pairs of words are worse on few rows. None where there is nothing to learn:
-    a single label, or prompts without a word.
+    Single words, weighed by TF-IDF with a logarithm of the counts; pairs of words are worse on few rows. None where
+    there is nothing to learn: a single label, or prompts without a word.
     """
     labels = [example.completion.strip() for example in train]
     if len(set(labels)) < 2 or not prompts:

@@ -47,7 +47,7 @@ def with_answering(settings: RunSettings, options: Mapping[str, Any]) -> RunSett
     rubric = given.get("judge_rubric")
     return replace(
         settings,
-        shots=_count(given.get("shots", settings.shots)),
+        shots=_count(given.get("shots"), settings.shots),
         rivals=read_rivals(given.get("rivals")),
         reference=given.get("reference"),
         reference_url=given.get("reference_url"),
@@ -58,7 +58,9 @@ def with_answering(settings: RunSettings, options: Mapping[str, Any]) -> RunSett
     )
 
 
-def _count(shots: int) -> int:
+def _count(shots: int | None, usual: int) -> int:
+    if shots is None:
+        return usual
     if shots < 0:
         raise UsageError(f"--shots is {shots}.", fix="Give 0 or more.")
     return shots

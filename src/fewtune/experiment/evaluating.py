@@ -12,6 +12,7 @@ from fewtune.experiment.copying import copying
 from fewtune.experiment.forgetting import forgetting
 from fewtune.experiment.interruption import Interruption
 from fewtune.experiment.judging import judged, read_rubric
+from fewtune.experiment.label_scoring import score_labels
 from fewtune.experiment.outcome import Outcome
 from fewtune.experiment.preparation import Prepared
 from fewtune.experiment.progress import Stage, Watch
@@ -97,6 +98,9 @@ class Evaluation:
         found = looked_up(self.prepared, wanted, self.watch, named=settings.rivals is not None)
         self.store.put_predictions(self.run_id, found)
         answer(self.provider, writers, self.prepared, self.store, self.run_id, self.watch, self.interruption)
+        if self.prepared.task.kind == "labels":
+            for one in writers:
+                score_labels(self.provider, one, self.prepared, self.store, self.run_id, self.watch, self.interruption)
         if self.outsiders.reference:
             said = reference_answers(self.prepared, self._inquiry(self.outsiders.reference), shots, seed)
             self.store.put_predictions(self.run_id, said)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from fewtune.experiment.answering_options import AnsweringOptions, with_answerin
 from fewtune.experiment.axes import Values, check_single, read_axes
 from fewtune.experiment.estimating import Estimate
 from fewtune.experiment.folder import is_held
+from fewtune.experiment.named_metrics import named_metrics
 from fewtune.experiment.notebook import watched
 from fewtune.experiment.preparation import Decide, Prepared, prepare_rows
 from fewtune.experiment.progress import Watch
@@ -89,11 +90,19 @@ class Options(TypedDict, total=False):
     valid_file: str | Path | None
     """A file of validation rows; training rows that stand in it are dropped."""
     test: float | None
+    task: str | None
+    """`text`, `labels` or `json`; None is what the rows look like."""
 
 
 class RunOptions(Options, AnsweringOptions, total=False):
     """What `run`, `sweep` and `train` take besides."""
 
+    metrics: Sequence[str | Callable[[str, str], float]] | None
+    """Of your own: functions of an answer and the expected text, or what `--metric` takes."""
+    primary: str | None
+    """Name of the metric that decides; by default loss for text, else exact match."""
+    json_schema: str | Path | None
+    """A JSON Schema for the answers; without one it is inferred from the training rows."""
     out: str | Path | None
     """Folder for the run."""
     budget_minutes: float | None
@@ -301,7 +310,15 @@ def _execute(data: str, options: RunOptions, *, evaluate: bool, single: bool = F
     if data == "-":
         data = str(keep_standard_input(configuration.load().home / "stdin"))
     settings = _settings(data, cast(Options, common), searches=not evaluate and not single)
-    settings = with_answering(replace(settings, evaluate=evaluate), options)
+    metrics = named_metrics(options.get("metrics") or ())
+    settings = replace(
+        settings,
+        evaluate=evaluate,
+        metrics=tuple(metrics),
+        primary=options.get("primary"),
+        json_schema=None if (schema := options.get("json_schema")) is None else str(schema),
+    )
+    settings = with_answering(settings, options)
     if single:
         settings = replace(settings, cooldown=_TRAIN_COOLDOWN, learning_rates=_single_rate(settings))
         check_single(settings)
@@ -312,6 +329,7 @@ def _execute(data: str, options: RunOptions, *, evaluate: bool, single: bool = F
             out=Path(out) if out else None,
             budget=_budget(options),
             watch=watch,
+            metrics={name: given for name, given in metrics.items() if given is not None},
         )
     return open_run(done.id)
 
@@ -354,6 +372,7 @@ def _settings(data: str, options: Options, *, searches: bool = False) -> RunSett
         accepted_repairs=tuple(options.get("repair") or ()),
         valid=_size(options.get("valid")),
         test=_size(options.get("test")),
+        task=options.get("task"),
     )
 
 

@@ -83,7 +83,10 @@ def _classified(prepared: Prepared, watch: Watch) -> list[PredictionRecord]:
     if found is None:
         watch(Note(text="The rival tf-idf was left out: the training rows have only one answer, or prompts no words."))
         return []
-    return [_record(TF_IDF, row.row, one.label) for row, one in zip(rows, found, strict=True)]
+    return [
+        PredictionRecord(system=TF_IDF, row=row.row, text=one.label, label_log_likelihoods=dict(one.log_likelihoods))
+        for row, one in zip(rows, found, strict=True)
+    ]
 
 
 def _record(system: str, row: int, text: str) -> PredictionRecord:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from fewtune.experiment.evaluating import Evaluated, Evaluation, Outsiders, outs
 from fewtune.experiment.folder import held
 from fewtune.experiment.interruption import Interruption, watching
 from fewtune.experiment.judgement import judge
+from fewtune.experiment.measures import Measures, measures
 from fewtune.experiment.measuring import PlanReading
 from fewtune.experiment.outcome import Outcome, search_through
 from fewtune.experiment.preparation import Prepared, prepare_rows
 from fewtune.experiment.prepared_folder import write_parts
 from fewtune.experiment.progress import Note, Progress, Stage, Training, Watch, unwatched
-from fewtune.experiment.rivals import FEW_SHOT, FEW_SHOT_NEAREST, RUNNER_UP, TUNED
+from fewtune.experiment.rivals import FEW_SHOT, FEW_SHOT_NEAREST, RUNNER_UP, SYSTEMS, TUNED
 from fewtune.experiment.searching import SearchPlan, search_plan
 from fewtune.experiment.settings import RunSettings
 from fewtune.experiment.summarising import summarise_run
@@ -45,6 +47,7 @@ class _Job:
     watch: Watch
     interruption: Interruption
     outsiders: Outsiders
+    measures: Measures
 
 
 def execute(
@@ -54,8 +57,11 @@ def execute(
     out: Path | None = None,
     budget: Budget | None = None,
     watch: Watch = unwatched,
+    metrics: Mapping[str, object] | None = None,
 ) -> Summary:
     """Do, or go on with, the run of these settings; a run that is finished is only shown again.
+
+    `metrics` holds those of the settings that were given as functions, by what they are called there.
 
     Raises any FewtuneError; after InterruptedByUser, UnfinishedError or a kill, the same call resumes.
     """
@@ -64,6 +70,7 @@ def execute(
         watch(Stage(name="prepare", text=f"Reading {settings.data}"))
         prepared = prepare_rows(settings)
         search = search_plan(settings, prepared)
+        measured_by = measures(settings, prepared, metrics or {})
         run_id = settings.run_id(prepared.dataset.sha256)
         folder = (out or home / "runs" / run_id).expanduser().resolve()
         store, given = Runs(home), budget or Budget()
@@ -87,6 +94,7 @@ def execute(
                 watch=watch,
                 interruption=interruption,
                 outsiders=beside,
+                measures=measured_by,
             )
             return _recorded(job, prepared, search, agreement)
 
@@ -96,7 +104,8 @@ def _finished(store: Runs, run_id: str, folder: Path, settings: RunSettings, giv
     record = store.get(run_id)
     if record is None or record.state != "finished" or record.summary is None or record.folder != str(folder):
         return None
-    if RunSettings.from_json(record.settings).answering != settings.answering:
+    before = RunSettings.from_json(record.settings)
+    if settings.judges_anew or (before.judging, before.answering) != (settings.judging, settings.answering):
         return None
     summary = Summary.from_json(record.summary)
     if _is_extended(summary, settings, given, store.agreement(run_id)):
@@ -170,12 +179,16 @@ def _stages(job: _Job, prepared: Prepared, search: SearchPlan, agreement: Agreem
     winner = outcome.winner
     files |= _keep_adapter(winner, job.folder)
     evaluated = _evaluate(job, provider, prepared, outcome, agreement)
-    judgement = evaluated and judge(prepared.split.test, prepared.task.kind, evaluated.predictions, evaluated.shots)
+    judgement = evaluated and judge(
+        prepared.split.test, job.measures, evaluated.predictions, evaluated.shots, order=SYSTEMS
+    )
     job.watch(Stage(name="report", text="Writing the report"))
     files["report"] = job.folder / "report.html"
     if prepared.encoder:
         files["base"] = locate(job.settings.base)
-    summary = summarise_run(job.store, job.store.find(job.id), job.settings, prepared, outcome, judgement, files)
+    summary = summarise_run(
+        job.store, job.store.find(job.id), job.settings, prepared, outcome, judgement, evaluated, files
+    )
     html.write(summary, files["report"])
     return summary
 

@@ -15,6 +15,8 @@ Values = tuple[float, ...] | str
 _AXES = ("epochs", "batch_sizes", "learning_rates", "rank", "prompt_loss_weight", "adapt_top")
 """Settings of several values; in runs of version 0.1 the last three are single numbers."""
 
+JUDGING = ("metrics", "primary", "json_schema")
+"""What the answers are judged by is no part of a run's identity: when it changes, nothing is trained again."""
 ANSWERING = (
     "shots",
     "rivals",
@@ -78,6 +80,14 @@ class RunSettings:
     """Codes of findings that are repaired though it is not recommended."""
     evaluate: bool = True
     """Judge base, few-shot prompt and tuned model on the test rows."""
+    task: str | None = None
+    """`text`, `labels` or `json`; None is what the rows look like."""
+    metrics: tuple[str, ...] = ()
+    """The user's own, as `module:function`, `file.py:function` or the name of an entry point."""
+    primary: str | None = None
+    """Name of the metric that decides; None is the task's."""
+    json_schema: str | None = None
+    """Path of a JSON Schema for the answers; None infers one from the training rows."""
     shots: int = 3
     """Worked examples in the few-shot prompt; fewer where the context is short."""
     rivals: tuple[str, ...] | None = None
@@ -115,9 +125,19 @@ class RunSettings:
         """Who answers and judges."""
         return {name: getattr(self, name) for name in ANSWERING}
 
+    @property
+    def judging(self) -> tuple[object, ...]:
+        return tuple(getattr(self, name) for name in JUDGING)
+
+    @property
+    def judges_anew(self) -> bool:
+        """Whether it is judged by code or a file of the user's, which may have changed since."""
+        return bool(self.metrics or self.json_schema)
+
     def run_id(self, data_sha256: str) -> str:
         """Readable name and a digest of settings and data: the same command finds its run again."""
-        told = {name: value for name, value in self.to_json().items() if name not in ("data", "trials", *ANSWERING)}
+        untold = {"data", "trials", *JUDGING, *ANSWERING}
+        told = {name: value for name, value in self.to_json().items() if name not in untold}
         digest = hashlib.sha256(json.dumps([told, data_sha256], sort_keys=True).encode()).hexdigest()
         stem = "".join(c if c.isalnum() else "-" for c in Path(self.data).stem.lower()).strip("-")
         return f"{stem[:40] or 'run'}-{digest[:8]}"
