@@ -14,6 +14,7 @@ from fewtune.cost.answers import FREE, AnswerRate, answer_rate
 from fewtune.errors import BudgetError, ProviderError, UsageError
 from fewtune.experiment.interruption import Interruption
 from fewtune.experiment.progress import Answering, Note, Watch
+from fewtune.report.words import counted
 from fewtune.store.runs import ReplyRecord, Runs
 
 if TYPE_CHECKING:
@@ -165,12 +166,13 @@ class Inquiry:
         return sum(rate.usd(one.most_tokens_read(), one.max_tokens) for one in batch) <= self.left
 
     def _tell_of_budget(self, unasked: int) -> None:
-        text = f"--budget-usd does not buy {unasked:,} more questions to the {self._named}: they are not asked."
-        self.watch(Note(text=text))
+        questions = counted(unasked, "more question")
+        self.watch(Note(text=f"--budget-usd does not buy {questions} to the {self._named}."))
 
     def _tell_of_failures(self, first: ProviderError, missing: int) -> None:
-        text = f"The {self._named} left {missing:,} questions without an answer, the first with: {first.what}"
-        self.watch(Note(text=f"{text} The run goes on without them."))
+        questions = counted(missing, "question")
+        text = f"The {self._named} left {questions} without an answer, the first with: {first.what}"
+        self.watch(Note(text=f"{text.rstrip('.')}. The run goes on without."))
 
     @property
     def _named(self) -> str:
