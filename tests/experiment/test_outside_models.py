@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 import fewtune
+from fewtune.cost.answers import AnswerRate
 from fewtune.errors import BudgetError, ProviderError, UsageError
+from fewtune.experiment import asking
 from fewtune.experiment.progress import Note, Progress, Training
 from fewtune.report.evaluation_part import Judged
 from standin.openai_standin import KEY, OUTSIDE_MODEL, Standin
@@ -171,23 +173,17 @@ def test_a_model_elsewhere_is_asked_nothing_without_a_budget_a_price_and_a_key(
 def test_questions_that_the_budget_does_not_buy_are_not_asked(
     few_rows: Path, service: Standin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fewtune.cost.answers import AnswerRate
-    from fewtune.experiment import asking
-
     monkeypatch.setattr(asking, "FREE", AnswerRate(read=1e-6, written=1e-6))
     service.says = prefers_the_longer
     seen: list[Progress] = []
-    run = fewtune.run(
-        few_rows, **FAKE, judge=OUTSIDE_MODEL, judge_url=service.url, budget_usd=0.0085, watch=seen.append
-    )
+    asks = {"judge": OUTSIDE_MODEL, "judge_url": service.url, "budget_usd": 0.011}
+    run = fewtune.run(few_rows, **FAKE, **asks, watch=seen.append)
     (found,) = judged(run)
     asked = len(service.asked("POST", CHAT))
-    assert found.usd == pytest.approx(12e-6 * asked)
-    assert run.summary.usd == found.usd
+    assert found.usd == run.summary.usd == pytest.approx(12e-6 * asked)
     assert asked > 0 and found.unread > 0
-    # Before each batch its dearest end has to fit beside what was spent.
-    dearest = 4 * 1e-6 * (1024 + 1000)
-    assert found.usd + dearest > 0.0085 >= found.usd
+    # It stops while a batch that reads and writes the most would still not fit.
+    assert 0.011 - found.usd < 4e-6 * (1024 + 2000)
     assert any("does not buy" in note for note in notes(seen))
 
 
