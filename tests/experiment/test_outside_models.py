@@ -174,16 +174,15 @@ def test_questions_that_the_budget_does_not_buy_are_not_asked(
     few_rows: Path, service: Standin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(asking, "FREE", AnswerRate(read=1e-6, written=1e-6))
-    service.says = prefers_the_longer
+    service.says, service.read, service.written = prefers_the_longer, 1000, 500
     seen: list[Progress] = []
-    asks = {"judge": OUTSIDE_MODEL, "judge_url": service.url, "budget_usd": 0.011}
+    # Four questions may take 0.011 and take 0.006, so that two times four are bought.
+    asks = {"judge": OUTSIDE_MODEL, "judge_url": service.url, "budget_usd": 0.0175}
     run = fewtune.run(few_rows, **FAKE, **asks, watch=seen.append)
     (found,) = judged(run)
-    asked = len(service.asked("POST", CHAT))
-    assert found.usd == run.summary.usd == pytest.approx(12e-6 * asked)
-    assert asked > 0 and found.unread > 0
-    # It stops while a batch that reads and writes the most would still not fit.
-    assert 0.011 - found.usd < 4e-6 * (1024 + 2000)
+    assert len(service.asked("POST", CHAT)) == 8
+    assert found.usd == run.summary.usd == pytest.approx(0.012)
+    assert found.unread > 0
     assert any("does not buy" in note for note in notes(seen))
 
 

@@ -89,6 +89,8 @@ class Standin:
         self.says: Callable[[dict[str, Any]], str | None] = lambda given: given["messages"][-1]["content"]
         """What a model named `outside` answers to a request; None is a refusal."""
         self.refused_parameters: set[str] = set()
+        self.read, self.written = 10, 2
+        """Tokens that it tells for each such answer."""
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.standin = self
@@ -332,7 +334,7 @@ class Standin:
             "created": CREATED,
             "model": OUTSIDE_MODEL,
             "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-            "usage": {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12},
+            "usage": {"prompt_tokens": self.read, "completion_tokens": self.written},
         }
 
     def _reply(self, model: str, prompt: str) -> str:

@@ -26,7 +26,7 @@ def copying(
     train = prepared.split.train
     training = Training([example.completion for example in train])
     expected = training.longest_span([row.completion for row in prepared.split.test]).words
-    reproduced, tried = _by_heart(train, provider, model, seed)
+    reproduced, tried = by_heart(train, provider, model, seed)
     found: dict[str, Copying] = {}
     for name in WRITERS:
         answers = [one.text for one in predictions if one.system == name and one.text is not None]
@@ -46,7 +46,7 @@ def copying(
     return found
 
 
-def _by_heart(train: Sequence[Example], provider: Provider, model: str, seed: int) -> tuple[int, int]:
+def by_heart(train: Sequence[Example], provider: Provider, model: str, seed: int) -> tuple[int, int]:
     """How many of some training rows the tuned model would write word for word at temperature 0, and of how many.
 
     It would exactly where each token of the completion, and its stop, is the likeliest after those before it; so one
