@@ -95,12 +95,12 @@ def _leaves(value: object, path: str) -> Iterator[tuple[str, str]]:
         for inner in cast("list[object]", value):
             yield from _leaves(inner, f"{path}[]")
     else:
-        yield path or "(whole)", _written(value)
+        yield path or "(whole)", _written(cast("Any", value))
 
 
 def _written(value: object) -> str:
     """Equal for equal values alone: a text keeps its quotes, `1` is `1.0`."""
-    return f"{value.normalize():E}" if isinstance(value, Decimal) else json.dumps(cast("Any", value))
+    return f"{value.normalize():E}" if isinstance(value, Decimal) else json.dumps(value)
 
 
 def _f1(sums: Floats) -> Floats:

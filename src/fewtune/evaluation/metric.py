@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -176,7 +177,7 @@ def spread(counted: Sequence[bool], whole: float, without: Sequence[float]) -> C
 
 
 def _checked(value: object, binary: bool) -> float:
-    if isinstance(value, (int, float)) or (isinstance(value, np.generic) and value.dtype.kind in "biuf"):
+    if isinstance(value, Real) or type(value).__name__ == "bool":  # numpy's bool is no number
         number = float(cast("Any", value))
         if math.isnan(number):
             raise ValueError("gave NaN")

@@ -72,8 +72,8 @@ def bleu_of_sums(sums: Floats) -> Floats:
         precision = np.where(matching > 0, matching, 0.5**misses) / every
         mean = np.exp(np.log(precision).mean(axis=1))
         brevity = np.where(said < wanted, np.exp(1 - wanted / said), 1.0)
-    scored = (every > 0).all(axis=1) & (matching.sum(axis=1) > 0)
-    return np.where(scored, 100 * brevity * mean, 0.0)
+        scored = (every > 0).all(axis=1) & (matching.sum(axis=1) > 0)
+        return np.where(scored, 100 * brevity * mean, 0.0)
 
 
 def _lengths(row: Row) -> Sequence[float] | None:
