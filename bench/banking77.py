@@ -37,7 +37,7 @@ ROWS_A_LABEL = 8
 PLAN = Plan(learning_rate=1e-3, epochs=8, batch_size=8, rank=16, alpha=32, cooldown=0.3, prompt_loss_weight=0.1)
 """That of the example tickets (bench.worth); nothing was chosen on this task."""
 SHOTS = 8
-LONGEST = 24
+LONGEST = 32
 """Tokens of an answer; the longest intent has fewer."""
 TUNED = "tuned"
 
@@ -81,7 +81,7 @@ def prompted(base: BaseModel, choose: Callable[[Sequence[Example], Sequence[Exam
         prompts: list[Prompt] = []
         for number, (row, shots) in enumerate(zip(asked, choose(known, asked), strict=True)):
             pairs = [(shot.prompt, shot.completion) for shot in shots]
-            while len(ids := base.encoder.prompt(row.prompt, pairs)) + LONGEST > base.encoder.context:
+            while len(ids := base.encoder.prompt(row.prompt, pairs)) + LONGEST > base.encoder.context and pairs:
                 pairs = pairs[1:]
             prompts.append(Prompt(id=number, ids=ids, max_tokens=LONGEST, adapter=None))
         return written(base, prompts)
