@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from fewtune.evaluation.json_metrics import Field
 from fewtune.evaluation.label_metrics import LabelAnswers
 from fewtune.evaluation.metric import Metric
+from fewtune.experiment.evaluating import Evaluated
 from fewtune.experiment.judgement import Judgement
 from fewtune.experiment.preparation import Prepared
 from fewtune.report.evaluation_part import (
@@ -26,7 +27,7 @@ from fewtune.statistics import Interval as Measure
 from fewtune.store.runs import PredictionRecord
 
 
-def evaluation_part(judgement: Judgement) -> EvaluationPart:
+def evaluation_part(judgement: Judgement, evaluated: Evaluated) -> EvaluationPart:
     measures = judgement.measures
     shown = {name for found in judgement.measured.values() for name in found}
     return EvaluationPart(
@@ -36,9 +37,9 @@ def evaluation_part(judgement: Judgement) -> EvaluationPart:
         metrics=tuple(_metric_line(metric) for metric in measures.metrics if metric.name in shown or metric.own),
         labels={name: _label_table(found) for name, found in judgement.labels.items()},
         fields={name: tuple(map(_field_line, found)) for name, found in judgement.fields.items()},
-        copying={},
-        forgetting=None,
-        judged=(),
+        copying=evaluated.copying,
+        forgetting=evaluated.forgetting,
+        judged=evaluated.judged,
         failing=tuple(
             Failing(metric=one.metric, system=one.system, rows=one.rows, reason=one.reason) for one in judgement.failed
         ),

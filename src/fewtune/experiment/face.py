@@ -14,6 +14,7 @@ from fewtune.errors import UsageError
 from fewtune.experiment import run as runner
 from fewtune.experiment.agreeing import whole_estimate
 from fewtune.experiment.answering import TEMPERATURES
+from fewtune.experiment.answering_options import with_answering
 from fewtune.experiment.axes import check_single, read_axes
 from fewtune.experiment.display import RunList
 from fewtune.experiment.estimating import Estimate
@@ -254,6 +255,7 @@ def _execute(data: str, options: RunOptions, *, evaluate: bool, single: bool = F
         primary=options.get("primary"),
         json_schema=None if (schema := options.get("json_schema")) is None else str(schema),
     )
+    settings = with_answering(settings, options)
     if single:
         rates, refit = _single_rate(settings), bool(settings.refit)
         settings = replace(settings, cooldown=_TRAIN_COOLDOWN, learning_rates=rates, refit=refit)

@@ -13,8 +13,8 @@ from fewtune.evaluation.json_metrics import INVALID as NO_JSON
 from fewtune.evaluation.json_metrics import Field, fields, plain
 from fewtune.evaluation.label_metrics import LabelAnswers, label_answers, label_key
 from fewtune.evaluation.metric import AnswerMetric, Column, Metric, Row
-from fewtune.experiment.answering import TUNED
 from fewtune.experiment.measures import Measures
+from fewtune.experiment.rivals import TUNED
 from fewtune.store.runs import PredictionRecord
 from fewtune.types import Example
 

@@ -42,7 +42,7 @@ def score_labels(
     have = {one.row for one in store.predictions(run_id) if one.system == system.name and one.label_log_likelihoods}
     asked = [(row, label) for row in rows if row.row not in have for label in labels]
     requests = [
-        replace(scoring(replace(row, completion=label), system.shots), id=number)
+        replace(scoring(replace(row, completion=label), system.shots.get(row.row, ())), id=number)
         for number, (row, label) in enumerate(asked)
     ]
     found: dict[int, dict[str, float]] = defaultdict(dict)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypedDict
 
+from fewtune.experiment.answering_options import AnsweringOptions
 from fewtune.experiment.axes import Values
 from fewtune.experiment.progress import Watch
 
@@ -75,7 +76,7 @@ class Options(TypedDict, total=False):
     """`text`, `labels` or `json`; None is what the rows look like."""
 
 
-class RunOptions(Options, total=False):
+class RunOptions(Options, AnsweringOptions, total=False):
     """What `run`, `sweep` and `train` take besides."""
 
     metrics: Sequence[str | Callable[[str, str], float]] | None

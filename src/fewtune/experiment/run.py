@@ -13,11 +13,10 @@ from fewtune.bases.folder import locate
 from fewtune.bases.shape import shape
 from fewtune.errors import FewtuneError, InterruptedByUser, from_os_error
 from fewtune.experiment.agreeing import Agreement, agree
-from fewtune.experiment.answering import SYSTEMS, TUNED, answer, systems
+from fewtune.experiment.evaluating import Evaluated, Evaluation, Outsiders, outsiders
 from fewtune.experiment.folder import held
 from fewtune.experiment.interruption import Interruption, watching
-from fewtune.experiment.judgement import Judgement, judge
-from fewtune.experiment.label_scoring import score_labels
+from fewtune.experiment.judgement import judge
 from fewtune.experiment.measures import Measures, measures
 from fewtune.experiment.measuring import PlanReading
 from fewtune.experiment.more_data import PART
@@ -25,6 +24,7 @@ from fewtune.experiment.outcome import Outcome, search_through
 from fewtune.experiment.preparation import Prepared, prepare_rows
 from fewtune.experiment.prepared_folder import write_parts
 from fewtune.experiment.progress import Note, Progress, Stage, Training, Watch, unwatched
+from fewtune.experiment.rivals import FEW_SHOT, FEW_SHOT_NEAREST, RUNNER_UP, SYSTEMS, TUNED
 from fewtune.experiment.searching import SearchPlan, search_plan
 from fewtune.experiment.settings import RunSettings
 from fewtune.experiment.summarising import summarise_run
@@ -49,6 +49,7 @@ class _Job:
     store: Runs
     watch: Watch
     interruption: Interruption
+    outsiders: Outsiders
     measures: Measures
     address: str | None
     trackers: Sequence[str] = ()
@@ -90,10 +91,12 @@ def execute(
             return finished
         is_here = _is_here(store, run_id, folder)
         agreement = agree(settings, prepared, search, given, store.agreement(run_id) if is_here else None)
+        beside = outsiders(settings, agreement.budget.usd)
         interruption.check()
         with held(folder, run_id, settings, prepared.dataset.sha256):
             if not is_here:
                 _begin_anew(store, run_id, settings, folder)
+            _forget_other_shots(store, run_id, settings)
             job = _Job(
                 id=run_id,
                 settings=settings,
@@ -101,6 +104,7 @@ def execute(
                 store=store,
                 watch=watch,
                 interruption=interruption,
+                outsiders=beside,
                 measures=measured_by,
                 address=address,
                 trackers=track,
@@ -113,7 +117,8 @@ def _finished(store: Runs, run_id: str, folder: Path, settings: RunSettings, giv
     record = store.get(run_id)
     if record is None or record.state != "finished" or record.summary is None or record.folder != str(folder):
         return None
-    if settings.judges_anew or RunSettings.from_json(record.settings).judging != settings.judging:
+    before = RunSettings.from_json(record.settings)
+    if settings.judges_anew or (before.judging, before.answering) != (settings.judging, settings.answering):
         return None
     summary = Summary.from_json(record.summary)
     if _is_extended(summary, settings, given, store.agreement(run_id)):
@@ -132,6 +137,14 @@ def _begin_anew(store: Runs, run_id: str, settings: RunSettings, folder: Path) -
     store.forget(run_id)
     if not providers.kind(settings.provider).bills:
         shutil.rmtree(folder / "trials", ignore_errors=True)
+
+
+def _forget_other_shots(store: Runs, run_id: str, settings: RunSettings) -> None:
+    """Answers to prompts with another number of worked examples than are asked for now."""
+    record = store.get(run_id)
+    if record and record.settings.get("shots") != settings.shots:
+        for name in (FEW_SHOT, FEW_SHOT_NEAREST):
+            store.forget_predictions(run_id, name)
 
 
 def _is_extended(summary: Summary, settings: RunSettings, given: Budget, agreed: AgreementRecord | None) -> bool:
@@ -187,12 +200,17 @@ def _stages(job: _Job, prepared: Prepared, search: SearchPlan, agreement: Agreem
     provider = connect(job.settings, prepared, job.folder, job.address)
     outcome = _search(job, provider, prepared, search, agreement)
     files |= _keep_adapter(outcome.kept, job.folder)
-    judgement = _judge(job, provider, prepared, outcome.kept)
+    evaluated = _evaluate(job, provider, prepared, outcome, agreement)
+    judgement = evaluated and judge(
+        prepared.split.test, job.measures, evaluated.predictions, evaluated.shots, order=SYSTEMS
+    )
     job.watch(Stage(name="report", text="Writing the report"))
     files["report"] = job.folder / "report.html"
     if prepared.encoder:
         files["base"] = locate(job.settings.base)
-    summary = summarise_run(job.store, job.store.find(job.id), job.settings, prepared, outcome, judgement, files)
+    summary = summarise_run(
+        job.store, job.store.find(job.id), job.settings, prepared, outcome, judgement, evaluated, files
+    )
     html.write(summary, files["report"])
     return summary
 
@@ -237,7 +255,8 @@ def _forgetting(job: _Job) -> Watch:
         nonlocal trained
         if isinstance(event, Training) and not trained and not event.trial.startswith(PART):
             trained = True
-            job.store.forget_predictions(job.id, TUNED)
+            for name in (TUNED, RUNNER_UP):
+                job.store.forget_predictions(job.id, name)
         job.watch(event)
 
     return watch
@@ -264,18 +283,25 @@ def _keep_adapter(kept: PlanReading, folder: Path) -> dict[str, Path]:
     return {"adapter": target}
 
 
-def _judge(job: _Job, provider: Provider, prepared: Prepared, kept: PlanReading) -> Judgement | None:
-    if not job.settings.evaluate or kept.model is None:
+def _evaluate(
+    job: _Job, provider: Provider, prepared: Prepared, outcome: Outcome, agreement: Agreement
+) -> Evaluated | None:
+    if not job.settings.evaluate or outcome.kept.model is None:
         return None
-    rows = prepared.split.test
-    job.watch(Stage(name="evaluate", text=f"Answering {counted(len(rows), 'held-out row')}"))
-    chosen = systems(prepared, kept.model, job.settings.shots, job.settings.seed)
-    answer(provider, chosen, prepared, job.store, job.id, job.watch, job.interruption)
-    if prepared.task.kind == "labels":
-        for system in chosen:
-            score_labels(provider, system, prepared, job.store, job.id, job.watch, job.interruption)
-    shots = max(len(system.shots) for system in chosen)
-    return judge(rows, job.measures, job.store.predictions(job.id), shots, order=SYSTEMS)
+    job.watch(Stage(name="evaluate", text=f"Answering {counted(len(prepared.split.test), 'held-out row')}"))
+    evaluation = Evaluation(
+        settings=job.settings,
+        prepared=prepared,
+        provider=provider,
+        outcome=outcome,
+        outsiders=job.outsiders,
+        store=job.store,
+        run_id=job.id,
+        usd=agreement.budget.usd,
+        watch=job.watch,
+        interruption=job.interruption,
+    )
+    return evaluation.conduct(outcome.kept.model)
 
 
 def rerun(record: RunRecord) -> RunSettings:

@@ -21,6 +21,17 @@ identity."""
 
 JUDGING = ("metrics", "primary", "json_schema")
 """What the answers are judged by is no part of a run's identity: when it changes, nothing is trained again."""
+ANSWERING = (
+    "shots",
+    "rivals",
+    "reference",
+    "reference_url",
+    "judge",
+    "judge_url",
+    "judge_rubric",
+    "judge_rubric_sha256",
+)
+"""Who answers and judges is no part of a run's identity: when it changes, nothing is trained again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +105,19 @@ class RunSettings:
     """Path of a JSON Schema for the answers; None infers one from the training rows."""
     shots: int = 3
     """Worked examples in the few-shot prompt; fewer where the context is short."""
+    rivals: tuple[str, ...] | None = None
+    """Who answers beside the tuned model; None leaves it to the task."""
+    reference: str | None = None
+    """Name of a bigger model, ..."""
+    reference_url: str | None = None
+    """... and the OpenAI-compatible address where it is; None is the environment's, or OpenAI's."""
+    judge: str | None = None
+    """Name of a model that compares answers."""
+    judge_url: str | None = None
+    judge_rubric: str | None = None
+    """Path of a file that says what makes an answer good."""
+    judge_rubric_sha256: str | None = None
+    """Of what stood in it, so that the same command with another rubric judges again."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -112,6 +136,11 @@ class RunSettings:
         return replace(read, **whole)
 
     @property
+    def answering(self) -> dict[str, Any]:
+        """Who answers and judges."""
+        return {name: getattr(self, name) for name in ANSWERING}
+
+    @property
     def judging(self) -> tuple[object, ...]:
         return tuple(getattr(self, name) for name in JUDGING)
 
@@ -126,7 +155,8 @@ class RunSettings:
         told = {
             name: value
             for name, value in self.to_json().items()
-            if name not in (*_WITHOUT_IDENTITY, *JUDGING) and not (name in _LATER and value == default[name])
+            if name not in (*_WITHOUT_IDENTITY, *JUDGING, *ANSWERING)
+            and not (name in _LATER and value == default[name])
         }
         digest = hashlib.sha256(json.dumps([told, data_sha256], sort_keys=True).encode()).hexdigest()
         stem = "".join(c if c.isalnum() else "-" for c in Path(self.data).stem.lower()).strip("-")

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from fewtune.experiment.afterwards_reporting import more_data_part, refit_line
 from fewtune.experiment.data_reporting import data_part
+from fewtune.experiment.evaluating import Evaluated
 from fewtune.experiment.evaluation_reporting import (
     difference_lines,
     evaluation_part,
@@ -46,11 +47,12 @@ def summarise_run(
     prepared: Prepared,
     outcome: Outcome,
     judgement: Judgement | None,
+    evaluated: Evaluated | None,
     files: Mapping[str, Path],
 ) -> Summary:
     trials, points, predictions = store.trials(record.id), store.points(record.id), store.predictions(record.id)
     usages = [_usage(trial, points) for trial in trials]
-    total = sum(usages, Usage(usd=0.0))
+    total = sum(usages, Usage(usd=0.0)) + Usage(usd=evaluated.usd if evaluated else 0.0)
     saved = saved_against_grid(outcome)
     return Summary(
         id=record.id,
@@ -77,7 +79,7 @@ def summarise_run(
         files={name: str(path) for name, path in files.items()},
         search=search_part(outcome),
         saved_against_grid=saved,
-        evaluation=evaluation_part(judgement) if judgement else None,
+        evaluation=evaluation_part(judgement, evaluated) if judgement and evaluated else None,
         refit=refit_line(outcome, trials),
         more_data=more_data_part(outcome),
     )
@@ -103,7 +105,7 @@ def command(settings: RunSettings) -> str:
         default = replace(default, refit=None)
     words = ["fewtune", kind, settings.data]
     for name, value in settings.to_json().items():
-        if name not in ("data", "evaluate", "cooldown") and value != getattr(default, name):
+        if name not in ("data", "evaluate", "cooldown", "judge_rubric_sha256") and value != getattr(default, name):
             words += _words(name, value)
     return shlex.join(words)
 
@@ -115,7 +117,8 @@ def _words(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [option if value else option.replace("--", "--no-", 1)]
     if isinstance(value, tuple):
-        return [option, ",".join(f"{number:g}" for number in cast("tuple[float, ...]", value))]
+        items = cast("tuple[float | str, ...]", value)
+        return [option, ",".join(item if isinstance(item, str) else f"{item:g}" for item in items)]
     return [option, str(value)]
 
 

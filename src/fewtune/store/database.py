@@ -114,6 +114,20 @@ agreements = Table(
     Column("training_seconds", Float, nullable=False, default=0.0),
 )
 
+replies = Table(
+    "replies",
+    schema,
+    Column("run_id", String, primary_key=True),
+    Column("purpose", String, primary_key=True),
+    Column("question", String, primary_key=True),
+    Column("text", String, nullable=False),
+    Column("stop_reason", String, nullable=False),
+    Column("prompt_tokens", Integer, nullable=False),
+    Column("tokens", Integer, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("usd", Float),
+)
+
 
 def _m001_first_tables(connection: Connection) -> None:
     schema.create_all(connection, tables=[runs, trials, points, checkpoints, predictions])
@@ -130,10 +144,15 @@ def _m003_label_log_likelihoods(connection: Connection) -> None:
         connection.execute(text("ALTER TABLE predictions ADD COLUMN label_log_likelihoods JSON"))
 
 
+def _m004_replies(connection: Connection) -> None:
+    schema.create_all(connection, tables=[replies])
+
+
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _m001_first_tables,
     _m002_agreements,
     _m003_label_log_likelihoods,
+    _m004_replies,
 )
 """Never edited, only appended to; the file's user_version counts how many it has seen."""
 
