@@ -46,6 +46,9 @@ Folds = Annotated[
         "--folds", help="Train the finalists on folds too; run: 0, sweep: 5 below 60 validation rows, else 3."
     ),
 ]
+Score = Annotated[
+    str | None, typer.Option("--score", help="What trials are chosen by: loss, exact_match or auto; default: auto.")
+]
 GradientAccumulation = Annotated[
     int, typer.Option("--gradient-accumulation", help="Batches summed before an optimizer step.", min=1)
 ]

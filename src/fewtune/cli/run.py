@@ -43,6 +43,7 @@ def _training_command(name: str) -> Callable[..., None]:
         trials: options.Trials = None,
         halving: options.Halving = None,
         folds: options.Folds = None,
+        score: options.Score = None,
         gradient_accumulation: options.GradientAccumulation = 1,
         averaged_checkpoints: options.AveragedCheckpoints = 1,
         recipe: options.RecipeName = None,

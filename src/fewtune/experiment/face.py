@@ -67,6 +67,8 @@ class Options(TypedDict, total=False):
     """Stop candidates that do worse early; `sweep` does from 8 candidates on."""
     folds: int | None
     """Train the finalists on so many folds; 0 for none. `sweep` takes 5 below 60 validation rows, else 3."""
+    score: str | None
+    """What trials are chosen by: `loss`, `exact_match`, or `auto`."""
     gradient_accumulation: int | None
     """Batches summed before an optimizer step."""
     averaged_checkpoints: int | None
@@ -341,6 +343,7 @@ def _settings(data: str, options: Options, *, searches: bool = False) -> RunSett
         trials=options.get("trials"),
         halving=default.halving if halving is None and not searches else halving,
         folds=default.folds if folds is None and not searches else folds,
+        score=options.get("score") or default.score,
         gradient_accumulation=options.get("gradient_accumulation") or default.gradient_accumulation,
         averaged_checkpoints=options.get("averaged_checkpoints") or default.averaged_checkpoints,
         valid_file=valid_file if (valid_file := options.get("valid_file")) is None else str(valid_file),

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from fewtune.experiment.measuring import rows_at, trial_name
+from fewtune.experiment.measuring import point_at, trial_name, wrong_rows
 from fewtune.experiment.rounds import Rounds, as_trial
 from fewtune.experiment.searching import SearchPlan
 from fewtune.experiment.sweep import Sweep
 from fewtune.providers.contract import Trial
 from fewtune.search.budget import Cut
 from fewtune.search.folds import Finalist, Repeat, finalists, pooled, repeats
+from fewtune.store.runs import PointRecord
 
-Scores = dict[tuple[int, int], tuple[float, ...]]
-"""Row losses by fold and place of the seed."""
+Scores = dict[tuple[int, int], PointRecord]
+"""Validations with row losses, by fold and place of the seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,9 @@ class Pooled:
 
     finalist: Finalist
     rows: tuple[float, ...]
+    """Losses."""
+    wrong: tuple[float, ...] | None
+    """1 where the row was not answered exactly, 0 where it was; None where that is not told."""
     groups: tuple[int, ...]
     """The fold of each row."""
 
@@ -55,9 +59,16 @@ def contest(sweep: Sweep, search: SearchPlan, rounds: Rounds) -> Finals:
 
 
 def _name(search: SearchPlan, one: Repeat) -> str:
-    """A finalist may come to another length when a sweep is extended: that is another training."""
-    place = search.space.seeds.index(one.seed)
-    return f"{trial_name(one.candidate)}-e{one.epochs}-f{one.fold + 1}-s{place + 1}"
+    return repeat_name(one.candidate, one.epochs, one.fold, search.space.seeds.index(one.seed))
+
+
+def repeat_name(candidate: int, epochs: int, fold: int, place: int) -> str:
+    """Of the training on a fold with the seed at that place; the rungs' own is the candidate's.
+
+    A finalist may come to another length when a sweep is extended: that is another training.
+    """
+    first = (fold, place) == (0, 0)
+    return trial_name(candidate) if first else f"{trial_name(candidate)}-e{epochs}-f{fold + 1}-s{place + 1}"
 
 
 def _trial(search: SearchPlan, rounds: Rounds, one: Repeat) -> Trial:
@@ -75,23 +86,30 @@ def _pooled(
         own = [one for one in wanted if one.candidate == finalist.candidate]
         scores = {**_of_the_rungs(sweep, finalist), **_scores(sweep, search, own)}
         if len(scores) == len(own) + 1:
-            rows, groups = pooled(scores)
-            found.append(Pooled(finalist=finalist, rows=rows, groups=groups))
+            found.append(_together(finalist, scores))
     return tuple(found)
+
+
+def _together(finalist: Finalist, scores: Scores) -> Pooled:
+    rows, groups = pooled({place: point.valid_row_losses or () for place, point in scores.items()})
+    wrong = {place: found for place, point in scores.items() if (found := wrong_rows(point))}
+    exact = pooled(wrong)[0] if len(wrong) == len(scores) else None
+    return Pooled(finalist=finalist, rows=rows, wrong=exact, groups=groups)
 
 
 def _scores(sweep: Sweep, search: SearchPlan, own: Sequence[Repeat]) -> Scores:
     """Of those that were measured."""
     found = {
-        (one.fold, search.space.seeds.index(one.seed)): _rows(sweep, _name(search, one), one.epochs) for one in own
+        (one.fold, search.space.seeds.index(one.seed)): _point(sweep, _name(search, one), one.epochs) for one in own
     }
-    return {place: rows for place, rows in found.items() if rows is not None}
+    return {place: point for place, point in found.items() if point is not None}
 
 
 def _of_the_rungs(sweep: Sweep, finalist: Finalist) -> Scores:
-    rows = _rows(sweep, trial_name(finalist.candidate), finalist.epochs)
-    return {} if rows is None else {(0, 0): rows}
+    point = _point(sweep, trial_name(finalist.candidate), finalist.epochs)
+    return {} if point is None else {(0, 0): point}
 
 
-def _rows(sweep: Sweep, trial: str, epochs: int) -> tuple[float, ...] | None:
-    return rows_at(sweep.store, sweep.run_id, trial, epochs)
+def _point(sweep: Sweep, trial: str, epochs: int) -> PointRecord | None:
+    point = point_at(sweep.store, sweep.run_id, trial, epochs)
+    return point if point and point.valid_row_losses else None

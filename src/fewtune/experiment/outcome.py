@@ -44,6 +44,6 @@ def search_through(sweep: Sweep, search: SearchPlan, prepared: Prepared) -> Outc
         rounds=rounds,
         finals=finals,
         readings=readings,
-        choice=choose(readings, finals.pooled, search.seed),
+        choice=choose(readings, finals.pooled, search.seed, search.score),
         epochs_trained=sum(sweep.stood().values()),
     )

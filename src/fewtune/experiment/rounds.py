@@ -139,7 +139,7 @@ def _train(sweep: Sweep, search: SearchPlan, prepared: Prepared) -> Rounds:
     trials = {number: _trial(search, prepared, number, plan) for number, plan in candidates.items()}
     budgeted, told = _Budgeted(), 0
     while True:
-        readings = measured(sweep.store, sweep.run_id, candidates)
+        readings = measured(sweep.store, sweep.run_id, candidates, search.score)
         decision = decide(search.halving, candidates, [*readings, *budgeted.readings])
         if len(decision.fates) > told:
             told = len(decision.fates)
@@ -162,7 +162,7 @@ def _train(sweep: Sweep, search: SearchPlan, prepared: Prepared) -> Rounds:
         budgeted.add(admission.cut, decision)
         if admission.admitted:
             in_time = sweep.train([(trials[one.candidate], one.epochs) for one in admission.admitted])
-            if in_time and measured(sweep.store, sweep.run_id, candidates) == readings:
+            if in_time and measured(sweep.store, sweep.run_id, candidates, search.score) == readings:
                 raise UnfinishedError(
                     "The provider stopped before the trials were measured.", fix="Run the same command again to go on."
                 )

@@ -25,6 +25,7 @@ from fewtune.experiment.searching import SearchPlan, search_plan
 from fewtune.experiment.settings import RunSettings
 from fewtune.experiment.summarising import summarise_run
 from fewtune.experiment.sweep import Sweep
+from fewtune.experiment.weighing import Scoring, Weighed, weigh
 from fewtune.providers.contract import Provider, Workspace
 from fewtune.report import html
 from fewtune.report.summary import Summary
@@ -148,11 +149,14 @@ def _stages(job: _Job, prepared: Prepared, search: SearchPlan, agreement: Agreem
     winner = outcome.winner
     files |= _keep_adapter(winner, job.folder)
     judgement = _judge(job, provider, prepared, winner)
+    weighed = None if job.settings.evaluate else _weigh(job, provider, prepared, outcome)
     job.watch(Stage(name="report", text="Writing the report"))
     files["report"] = job.folder / "report.html"
     if prepared.encoder:
         files["base"] = locate(job.settings.base)
-    summary = summarise_run(job.store, job.store.find(job.id), job.settings, prepared, outcome, judgement, files)
+    summary = summarise_run(
+        job.store, job.store.find(job.id), job.settings, prepared, outcome, judgement, weighed, files
+    )
     html.write(summary, files["report"])
     return summary
 
@@ -230,6 +234,16 @@ def _judge(job: _Job, provider: Provider, prepared: Prepared, winner: PlanReadin
     answer(provider, chosen, prepared, job.store, job.id, job.watch, job.interruption)
     shots = max(len(system.shots) for system in chosen)
     return judge(rows, prepared.task.kind, job.store.predictions(job.id), shots)
+
+
+def _weigh(job: _Job, provider: Provider, prepared: Prepared, outcome: Outcome) -> Weighed:
+    """What a sweep says of tuning itself, by rows that chose nothing; the test rows stay untouched."""
+    estimate = outcome.choice.estimate
+    if estimate and provider.capabilities.can_score:
+        rows = counted(len(estimate.rows), "row")
+        job.watch(Stage(name="evaluate", text=f"Scoring base, few-shot prompt and chosen trials on {rows}"))
+    scoring = Scoring(provider=provider, store=job.store, run_id=job.id, watch=job.watch, interruption=job.interruption)
+    return weigh(scoring, prepared, outcome, job.settings.shots, job.settings.seed)
 
 
 def rerun(record: RunRecord) -> RunSettings:

@@ -9,6 +9,7 @@ from fewtune import providers
 from fewtune.bases.folder import width
 from fewtune.data.split import Fold, folds
 from fewtune.errors import UsageError
+from fewtune.experiment.measuring import SCORES, Score
 from fewtune.experiment.preparation import Prepared
 from fewtune.experiment.settings import RunSettings, Values
 from fewtune.search.axis import FIELDS, Axis, Choices, RateKind, choices, parse_axis
@@ -52,6 +53,8 @@ class SearchPlan:
     """With a single rung where everybody trains to the end."""
     folds: tuple[Fold, ...]
     """Ways of parting the rows that judge nothing; the first is what the rungs train on."""
+    score: Score
+    """What trials are chosen by."""
     note: str | None = None
 
     @property
@@ -97,8 +100,18 @@ def search_plan(settings: RunSettings, prepared: Prepared) -> SearchPlan:
         wanted=wanted,
         halving=halving,
         folds=_folds(settings, prepared, wanted),
+        score=score_of(settings, prepared.task.kind),
         note=note,
     )
+
+
+def score_of(settings: RunSettings, task: str) -> Score:
+    """Raises UsageError for a score that there is not, or that the provider does not tell."""
+    if settings.score not in ("auto", *SCORES):
+        raise UsageError(f"There is no score {settings.score!r}.", fix=f"Choose one of: auto, {', '.join(SCORES)}.")
+    if settings.score == "exact_match" and providers.kind(settings.provider).bills:
+        raise UsageError("This service does not tell which rows were answered exactly.", fix="Use --score loss.")
+    return "exact_match" if settings.score == "exact_match" else "loss"
 
 
 def rate_kind(provider: str) -> RateKind:

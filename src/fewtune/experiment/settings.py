@@ -14,6 +14,9 @@ Values = tuple[float, ...] | str
 
 _AXES = ("epochs", "batch_sizes", "learning_rates", "rank", "prompt_loss_weight", "adapt_top")
 """Settings of several values; in runs of version 0.1 the last three are single numbers."""
+_BEFORE: Mapping[str, Any] = {"score": "loss", "search_on": None}
+"""What was done before there was such a setting. So it does not count in the identity of a run, and a run that was
+stored without it is still the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +43,14 @@ class RunSettings:
     """`grid`, `quasi`, `random` or `tpe`; None: the grid of lists, and quasi where there is a range."""
     trials: int | None = None
     """Candidates to try. No part of the run's identity: a larger number extends the run."""
+    search_on: str | None = None
+    """A cheap base on which the search is made; its best plans are then trained on `base`."""
     halving: bool | None = False
     """Stop candidates at rungs; None: from 8 candidates on."""
     folds: int | None = 0
     """Folds that the finalists are trained on; None: 5 below 60 validation rows, else 3."""
+    score: str = "auto"
+    """What trials are chosen by: `loss`, `exact_match`, or `auto`."""
     gradient_accumulation: int = 1
     averaged_checkpoints: int = 1
     cooldown: float = 0.0
@@ -79,6 +86,7 @@ class RunSettings:
         from pydantic import TypeAdapter
 
         axes = {name: values[name] for name in _AXES if name in values}
+        values = {**_BEFORE, **values}
         lists = {name: (value,) if isinstance(value, int | float) else value for name, value in axes.items()}
         read = TypeAdapter(cls).validate_python({**values, **lists})
         # Whole numbers stay whole, as they are in the run's identity.
@@ -87,7 +95,11 @@ class RunSettings:
 
     def run_id(self, data_sha256: str) -> str:
         """Readable name and a digest of settings and data: the same command finds its run again."""
-        told = {name: value for name, value in self.to_json().items() if name not in ("data", "trials")}
+        told = {
+            name: value
+            for name, value in self.to_json().items()
+            if name not in ("data", "trials") and (name not in _BEFORE or value != _BEFORE[name])
+        }
         digest = hashlib.sha256(json.dumps([told, data_sha256], sort_keys=True).encode()).hexdigest()
         stem = "".join(c if c.isalnum() else "-" for c in Path(self.data).stem.lower()).strip("-")
         return f"{stem[:40] or 'run'}-{digest[:8]}"

@@ -20,6 +20,7 @@ from fewtune.experiment.outcome import Outcome
 from fewtune.experiment.preparation import Prepared
 from fewtune.experiment.search_reporting import saved_against_grid, search_part, search_sentence, trial_lines
 from fewtune.experiment.settings import RunSettings
+from fewtune.experiment.weighing import Weighed
 from fewtune.report.summary import (
     CurvePoint,
     Difference,
@@ -47,6 +48,7 @@ def summarise_run(
     prepared: Prepared,
     outcome: Outcome,
     judgement: Judgement | None,
+    weighed: Weighed | None,
     files: Mapping[str, Path],
 ) -> Summary:
     trials, points, predictions = store.trials(record.id), store.points(record.id), store.predictions(record.id)
@@ -57,7 +59,7 @@ def summarise_run(
         id=record.id,
         created=record.created_at,
         state="finished",
-        verdict=judgement.sentence if judgement else search_sentence(outcome, saved, total.usd),
+        verdict=judgement.sentence if judgement else search_sentence(outcome, weighed, saved, total.usd),
         base=settings.base,
         provider=settings.provider,
         seed=settings.seed,
@@ -76,7 +78,7 @@ def summarise_run(
         differences=_differences(judgement.compared if judgement else {}),
         predictions=_prediction_lines(prepared, predictions),
         files={name: str(path) for name, path in files.items()},
-        search=search_part(outcome),
+        search=search_part(outcome, weighed),
         saved_against_grid=saved,
     )
 

@@ -110,6 +110,38 @@ class WinnerLoss:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RivalLine:
+    """What tuning has to beat, on the rows by which its worth is judged."""
+
+    name: str
+    """`base` or `few-shot`."""
+    score: MetricValue
+    gain: MetricValue
+    """What tuning brings: loss that is saved, or the share of rows that only the tuned model answers exactly less the
+    share that only the rival does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorthPart:
+    """Whether tuning is worth it, by rows that took no part in choosing the trial that scores them."""
+
+    answer: str
+    """`tune`, `do not tune` or `cannot be told`."""
+    score: str
+    """`loss` of the answer without its stop, or `exact_match`: the share of rows whose every token but the stop is the
+    likeliest one."""
+    rows: int
+    by: str | None
+    """`folds` or `resampling`; None where nothing was compared."""
+    tuned: MetricValue | None
+    rivals: tuple[RivalLine, ...]
+    hardest: str | None
+    """The rival that the answer turns on."""
+    reason: str
+    """Why it cannot be told, where nothing was compared."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class FinalistLine:
     """One of the best two candidates, trained again on other folds and seeds."""
 
@@ -149,6 +181,11 @@ class Search:
     finalists: tuple[FinalistLine, ...]
     estimate: WinnerLoss | None
     cut: tuple[CutLine, ...]
+    score: str = "loss"
+    """What trials were chosen by: `loss`, or `exact_match`, where the loss decides between those that it cannot tell
+    apart."""
+    worth: WorthPart | None = None
+    """None in a `run`, which judges on test rows."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -142,7 +142,7 @@ def _cut(
     turned = [one for one, found in known.items() if one not in failed and has_turned(found, halving.patience)]
     rest = [one for one in known if one not in failed and one not in turned]
     forecasts = {one: forecast(known[one], earlier) for one in rest}
-    ranked = sorted(rest, key=lambda one: (forecasts[one], one))
+    ranked = sorted(rest, key=lambda one: (forecasts[one], known[one][-1].loss, one))
     kept = tuple(ranked[: halving.kept(len(known))])
     dropped = [one for one in ranked if one not in kept]
     reasons: tuple[tuple[Sequence[int], Reason], ...] = (

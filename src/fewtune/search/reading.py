@@ -17,6 +17,13 @@ class Reading:
     """Lower is better: validation loss, or 1 minus a metric. Not finite: the training failed or diverged."""
     rows: tuple[float, ...] | None = None
     """The score of each validation row, in one order for all candidates; None where it is not told."""
+    loss: float = 0.0
+    """What tells equal scores apart, as shares of right answers often are."""
+
+    @property
+    def standing(self) -> tuple[float, float]:
+        """The lower the better."""
+        return self.score, self.loss
 
 
 def curve(readings: Iterable[Reading], candidate: int) -> tuple[Reading, ...]:

@@ -13,8 +13,8 @@ def has_turned(readings: Sequence[Reading], patience: int) -> bool:
         raise ValueError(f"a patience is at least 1, not {patience}")
     if len(readings) <= patience:
         return False
-    best = min(one.score for one in readings[:-patience])
-    return all(not one.score < best for one in readings[-patience:])
+    best = min(one.standing for one in readings[:-patience])
+    return all(not one.standing < best for one in readings[-patience:])
 
 
 def until_turned(readings: Sequence[Reading], patience: int) -> Sequence[Reading]:

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     create_engine,
     event,
+    inspect,
     text,
 )
 from sqlalchemy.exc import DatabaseError
@@ -75,6 +76,7 @@ points = Table(
     Column("valid_token_accuracy", Float),
     Column("valid_sequence_accuracy", Float),
     Column("valid_row_losses", _OPTIONAL_JSON),
+    Column("valid_row_exact", _OPTIONAL_JSON),
 )
 
 checkpoints = Table(
@@ -121,7 +123,13 @@ def _m002_agreements(connection: Connection) -> None:
     schema.create_all(connection, tables=[agreements])
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_m001_first_tables, _m002_agreements)
+def _m003_row_exact(connection: Connection) -> None:
+    # A new file has the column from its first table on.
+    if "valid_row_exact" not in {column["name"] for column in inspect(connection).get_columns("points")}:
+        connection.execute(text("ALTER TABLE points ADD COLUMN valid_row_exact JSON"))
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_m001_first_tables, _m002_agreements, _m003_row_exact)
 """Never edited, only appended to; the file's user_version counts how many it has seen."""
 
 
