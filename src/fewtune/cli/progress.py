@@ -65,6 +65,7 @@ class _Bars:
     def show(self, event: told.Progress) -> None:
         match event:
             case told.Stage():
+                self.standing = told.Standing()
                 self._begin(event.text)
             case told.Note():
                 self.progress.console.print(event.text, style="dim", markup=False)
@@ -108,7 +109,10 @@ class _Lines:
 
     def show(self, event: told.Progress) -> None:
         match event:
-            case told.Stage() | told.Note():
+            case told.Stage():
+                self.standing = told.Standing()
+                self._print(event.text)
+            case told.Note():
                 self._print(event.text)
             case told.Rung():
                 self.standing.add(event)

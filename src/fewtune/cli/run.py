@@ -44,6 +44,7 @@ def _training_command(name: str) -> Callable[..., None]:
         halving: options.Halving = None,
         folds: options.Folds = None,
         score: options.Score = None,
+        search_on: options.SearchOn = None,
         gradient_accumulation: options.GradientAccumulation = 1,
         averaged_checkpoints: options.AveragedCheckpoints = 1,
         recipe: options.RecipeName = None,

@@ -67,6 +67,8 @@ class Options(TypedDict, total=False):
     """Stop candidates that do worse early; `sweep` does from 8 candidates on."""
     folds: int | None
     """Train the finalists on so many folds; 0 for none. `sweep` takes 5 below 60 validation rows, else 3."""
+    search_on: str | None
+    """A cheap base to search on; its best plans are then trained on `base`."""
     score: str | None
     """What trials are chosen by: `loss`, `exact_match`, or `auto`."""
     gradient_accumulation: int | None
@@ -330,7 +332,9 @@ def _settings(data: str, options: Options, *, searches: bool = False) -> RunSett
 
     common = configuration.load(base=options.get("base"), provider=options.get("provider"), seed=options.get("seed"))
     default = RunSettings(data=data)
-    axes = read_axes(options, rate_kind(common.provider))
+    search_on = options.get("search_on")
+    searches = searches or search_on is not None
+    axes = read_axes(options, rate_kind("local" if search_on else common.provider))
     halving, folds = options.get("halving"), options.get("folds")
     return RunSettings(
         data=str(Path(data)),
@@ -343,6 +347,7 @@ def _settings(data: str, options: Options, *, searches: bool = False) -> RunSett
         trials=options.get("trials"),
         halving=default.halving if halving is None and not searches else halving,
         folds=default.folds if folds is None and not searches else folds,
+        search_on=search_on,
         score=options.get("score") or default.score,
         gradient_accumulation=options.get("gradient_accumulation") or default.gradient_accumulation,
         averaged_checkpoints=options.get("averaged_checkpoints") or default.averaged_checkpoints,

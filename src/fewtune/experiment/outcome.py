@@ -12,7 +12,8 @@ from fewtune.experiment.preparation import Prepared
 from fewtune.experiment.rounds import Rounds, conduct
 from fewtune.experiment.searching import SearchPlan
 from fewtune.experiment.sweep import Sweep
-from fewtune.search.budget import Cut
+from fewtune.search.budget import Cost, Cut
+from fewtune.search.proxy import Translated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,8 @@ class Outcome:
     choice: Choice
     epochs_trained: float
     """By all trials together, those on folds too."""
+    proxied: Proxied | None = None
+    """Where the plans come from, if a cheap base has found them."""
 
     @property
     def winner(self) -> PlanReading:
@@ -32,6 +35,18 @@ class Outcome:
     @property
     def cut(self) -> Sequence[Cut]:
         return (*self.rounds.cut, *self.finals.cut)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proxied:
+    """A search on a cheap base, and the plans that it sent to the run's own."""
+
+    outcome: Outcome
+    run_id: str
+    """Under which the store has its trials."""
+    sent: tuple[tuple[PlanReading, Translated], ...]
+    """The chosen plan first, each with what became of it."""
+    spent: Cost
 
 
 def search_through(sweep: Sweep, search: SearchPlan, prepared: Prepared) -> Outcome:

@@ -65,9 +65,9 @@ def conduct(sweep: Sweep, search: SearchPlan, prepared: Prepared) -> Rounds:
     """Train the candidates, those of an earlier process first; the same store gives the same candidates again."""
     agreement = sweep.agreement
     goal = affordable(agreement.budget, search.halving, search.wanted, agreement.epoch, repeats=search.repeats)
-    sweep.epochs_in_all = search.epochs(max(goal, len(_candidates(sweep.store, sweep.run_id))))
+    sweep.epochs_in_all = search.epochs(max(goal, len(enlisted(sweep.store, sweep.run_id))))
     in_batches = search.searcher == "tpe"
-    if not in_batches or not _candidates(sweep.store, sweep.run_id):
+    if not in_batches or not enlisted(sweep.store, sweep.run_id):
         _enlist(sweep, search, prepared, goal)
     rounds = _train(sweep, search, prepared)
     while in_batches and not rounds.cut and _enlist(sweep, search, prepared, goal, rounds.readings):
@@ -89,7 +89,7 @@ def as_trial(name: str, plan: Plan, seed: int, train: Iterable[Example], valid: 
     )
 
 
-def _candidates(store: Runs, run_id: str) -> dict[int, Plan]:
+def enlisted(store: Runs, run_id: str) -> dict[int, Plan]:
     """In the order in which they were asked for."""
     found = {int(one.id[1:]): Plan(**one.plan) for one in store.trials(run_id) if one.id[1:].isdecimal()}
     return {number: found[number] for number in sorted(found)}
@@ -97,7 +97,7 @@ def _candidates(store: Runs, run_id: str) -> dict[int, Plan]:
 
 def _enlist(sweep: Sweep, search: SearchPlan, prepared: Prepared, goal: int, readings: Sequence[Reading] = ()) -> bool:
     """Ask for candidates and store them, all at once, before one is trained; whether there were any."""
-    known = _candidates(sweep.store, sweep.run_id)
+    known = enlisted(sweep.store, sweep.run_id)
     count = goal - len(known)
     if search.searcher == "tpe":
         count = min(count, STARTERS - len(known) if len(known) < STARTERS else _TPE_BATCH)
@@ -135,7 +135,7 @@ def _trial(search: SearchPlan, prepared: Prepared, number: int, plan: Plan) -> T
 
 
 def _train(sweep: Sweep, search: SearchPlan, prepared: Prepared) -> Rounds:
-    candidates = _candidates(sweep.store, sweep.run_id)
+    candidates = enlisted(sweep.store, sweep.run_id)
     trials = {number: _trial(search, prepared, number, plan) for number, plan in candidates.items()}
     budgeted, told = _Budgeted(), 0
     while True:

@@ -17,10 +17,13 @@ from fewtune.experiment.folder import held
 from fewtune.experiment.interruption import Interruption, watching
 from fewtune.experiment.judgement import Judgement, judge
 from fewtune.experiment.measuring import PlanReading
-from fewtune.experiment.outcome import Outcome, search_through
+from fewtune.experiment.outcome import Outcome, Proxied, search_through
 from fewtune.experiment.preparation import Prepared, prepare_rows
 from fewtune.experiment.prepared_folder import write_parts
 from fewtune.experiment.progress import Note, Progress, Stage, Training, Watch, unwatched
+from fewtune.experiment.proxying import FOLDER as PROXY_FOLDER
+from fewtune.experiment.proxying import Ahead, given, proxy_of, share, translated, trials_key, without
+from fewtune.experiment.rounds import enlisted
 from fewtune.experiment.searching import SearchPlan, search_plan
 from fewtune.experiment.settings import RunSettings
 from fewtune.experiment.summarising import summarise_run
@@ -31,6 +34,7 @@ from fewtune.report import html
 from fewtune.report.summary import Summary
 from fewtune.report.words import counted
 from fewtune.search.budget import Budget
+from fewtune.search.proxy import risk
 from fewtune.store.runs import AgreementRecord, RunRecord, Runs, now
 
 
@@ -62,7 +66,7 @@ def execute(
     with watching() as interruption:
         watch(Stage(name="prepare", text=f"Reading {settings.data}"))
         prepared = prepare_rows(settings)
-        search = search_plan(settings, prepared)
+        search, proxy = search_plan(settings, prepared), proxy_of(settings, prepared)
         run_id = settings.run_id(prepared.dataset.sha256)
         folder = (out or home / "runs" / run_id).expanduser().resolve()
         store, given = Runs(home), budget or Budget()
@@ -72,12 +76,14 @@ def execute(
             return finished
         is_here = _is_here(store, run_id, folder)
         agreement = agree(settings, prepared, search, given, store.agreement(run_id) if is_here else None)
+        known = store.agreement(trials_key(run_id)) if is_here else None
+        ahead = Ahead(proxy=proxy, agreement=share(proxy, search, agreement, known)) if proxy else None
         interruption.check()
         with held(folder, run_id, settings, prepared.dataset.sha256):
             if not is_here:
                 _begin_anew(store, run_id, settings, folder)
             job = _Job(id=run_id, settings=settings, folder=folder, store=store, watch=watch, interruption=interruption)
-            return _recorded(job, prepared, search, agreement)
+            return _recorded(job, prepared, search, agreement, ahead)
 
 
 def _finished(store: Runs, run_id: str, folder: Path, settings: RunSettings, given: Budget) -> Summary | None:
@@ -94,12 +100,15 @@ def _finished(store: Runs, run_id: str, folder: Path, settings: RunSettings, giv
 def _is_here(store: Runs, run_id: str, folder: Path) -> bool:
     """Whether what the store knows of the run lies in this folder; in another one it is trained anew."""
     record = store.get(run_id)
-    return record is not None and record.folder == str(folder) and (folder / "trials").exists()
+    begun = (folder / "trials").exists() or (folder / PROXY_FOLDER).exists()
+    return record is not None and record.folder == str(folder) and begun
 
 
 def _begin_anew(store: Runs, run_id: str, settings: RunSettings, folder: Path) -> None:
     """What was told before is not in the store any more, so it has to be told again; jobs that are paid are kept."""
     store.forget(run_id)
+    store.forget(trials_key(run_id))
+    shutil.rmtree(folder / PROXY_FOLDER, ignore_errors=True)
     if not providers.kind(settings.provider).bills:
         shutil.rmtree(folder / "trials", ignore_errors=True)
 
@@ -110,10 +119,11 @@ def _is_extended(summary: Summary, settings: RunSettings, given: Budget, agreed:
         return False
     limits = agreed.limits if agreed else dict[str, float | None]()
     raised = any(value > (limits.get(name) or value) for name, value in given.limits().items())
-    return (settings.trials or 0) > summary.search.asked or (raised and bool(summary.search.cut))
+    searched = summary.proxy.search if summary.proxy else summary.search
+    return (settings.trials or 0) > searched.asked or (raised and bool((*searched.cut, *summary.search.cut)))
 
 
-def _recorded(job: _Job, prepared: Prepared, search: SearchPlan, agreement: Agreement) -> Summary:
+def _recorded(job: _Job, prepared: Prepared, search: SearchPlan, agreement: Agreement, ahead: Ahead | None) -> Summary:
     """Run with the store knowing how it stands, whatever happens."""
     record = RunRecord(
         id=job.id,
@@ -129,7 +139,7 @@ def _recorded(job: _Job, prepared: Prepared, search: SearchPlan, agreement: Agre
     job.store.begin(record)
     job.store.agree(job.id, asdict(agreement.budget), asdict(agreement.epoch))
     try:
-        summary = _stages(job, prepared, search, agreement)
+        summary = _stages(job, prepared, search, agreement, ahead)
     except FewtuneError as error:
         stopped = isinstance(error, InterruptedByUser) or error.exit_code == 7
         job.store.end(job.id, "stopped" if stopped else "failed", error=str(error))
@@ -140,12 +150,17 @@ def _recorded(job: _Job, prepared: Prepared, search: SearchPlan, agreement: Agre
     return summary
 
 
-def _stages(job: _Job, prepared: Prepared, search: SearchPlan, agreement: Agreement) -> Summary:
+def _stages(job: _Job, prepared: Prepared, search: SearchPlan, agreement: Agreement, ahead: Ahead | None) -> Summary:
     files = write_parts(prepared, job.folder, prepared.row_shape)
+    proxied = _search_ahead(job, ahead, search.wanted) if ahead else None
+    if proxied:
+        plans = [found.plan for _, found in proxied.sent]
+        search = given(search, plans, list(enlisted(job.store, job.id).values()))
+        agreement = replace(agreement, budget=without(agreement.budget, proxied.spent))
     job.watch(Stage(name="load", text=f"Loading {job.settings.base}"))
     _tell_of_experts(job)
     provider = connect(job.settings, prepared, job.folder)
-    outcome = _search(job, provider, prepared, search, agreement)
+    outcome = replace(_search(job, provider, prepared, search, agreement), proxied=proxied)
     winner = outcome.winner
     files |= _keep_adapter(winner, job.folder)
     judgement = _judge(job, provider, prepared, winner)
@@ -171,6 +186,26 @@ def connect(settings: RunSettings, prepared: Prepared, folder: Path) -> Provider
         recipe=settings.recipe,
     )
     return providers.connect(settings.provider, workspace)
+
+
+def _search_ahead(job: _Job, ahead: Ahead, most: int) -> Proxied:
+    """Search on the cheap base, in a folder of its own."""
+    proxy, run_id = ahead.proxy, trials_key(job.id)
+    search, base = proxy.search, proxy.settings.base
+    job.store.agree(run_id, asdict(ahead.agreement.budget), asdict(ahead.agreement.epoch))
+    job.watch(Stage(name="train", text=f"Searching on {base}: {counted(search.wanted, 'trial')}"))
+    sweep = Sweep(
+        provider=connect(proxy.settings, proxy.prepared, job.folder / PROXY_FOLDER),
+        store=job.store,
+        run_id=run_id,
+        agreement=ahead.agreement,
+        watch=job.watch,
+        interruption=job.interruption,
+    )
+    outcome = search_through(sweep, search, proxy.prepared)
+    sent = translated(job.settings, outcome, most)
+    job.watch(Note(text=risk(base, job.settings.base, sent[0][1].kind)))
+    return Proxied(outcome=outcome, run_id=run_id, sent=sent, spent=sweep.spent())
 
 
 def _search(job: _Job, provider: Provider, prepared: Prepared, search: SearchPlan, agreement: Agreement) -> Outcome:

@@ -17,7 +17,7 @@ from fewtune.search.budget import halving_epochs
 from fewtune.search.folds import FOLDS, check_folds, default_folds
 from fewtune.search.halving import Halving, Rung, rungs_of, without_pausing
 from fewtune.search.prior import around, learning_rate_prior
-from fewtune.search.searchers import GridSearcher, RandomSearcher, Searcher
+from fewtune.search.searchers import GivenSearcher, GridSearcher, RandomSearcher, Searcher
 from fewtune.search.space import Space, space
 from fewtune.types import Example, Plan
 
@@ -33,6 +33,10 @@ SETTINGS = {
 }
 """An axis by its name in a Plan, and the setting that holds it."""
 
+GIVEN = "given"
+"""In the place of a searcher, where the plans come from a cheap base."""
+MOST_SENT = 2
+"""Plans of a cheap base that are trained; of a service that bills one."""
 ENOUGH_TO_HALVE = 8
 """Candidates from which on a sweep stops some of them early; of fewer there is too little to save."""
 _TRIALS = 16
@@ -56,6 +60,8 @@ class SearchPlan:
     score: Score
     """What trials are chosen by."""
     note: str | None = None
+    plans: tuple[Plan, ...] = ()
+    """Those to train, where they were found elsewhere."""
 
     @property
     def stops_early(self) -> bool:
@@ -78,6 +84,8 @@ class SearchPlan:
         return made
 
     def _searcher(self) -> Searcher:
+        if self.plans:
+            return GivenSearcher(self.plans)
         if self.searcher == "grid":
             return GridSearcher(self.space)
         if self.searcher == "tpe":
@@ -89,6 +97,8 @@ class SearchPlan:
 
 def search_plan(settings: RunSettings, prepared: Prepared) -> SearchPlan:
     """Raises UsageError for what the rows or the provider do not allow, with the nearest thing that they do."""
+    if settings.search_on is not None:
+        return _of_found_plans(settings, prepared)
     searched = space_of(settings, len(prepared.split.train))
     searcher = _searcher_name(settings, searched)
     wanted = _wanted(settings, searched, searcher)
@@ -103,6 +113,31 @@ def search_plan(settings: RunSettings, prepared: Prepared) -> SearchPlan:
         score=score_of(settings, prepared.task.kind),
         note=note,
     )
+
+
+def _of_found_plans(settings: RunSettings, prepared: Prepared) -> SearchPlan:
+    """What training the plans of a cheap base will take, before they are known: as many, at the greatest length.
+
+    What was typed for the search belongs to the cheap base. Here they are trained on one split, to their ends.
+    """
+    searched = space_of(replace(settings, learning_rates=(), searcher=None), len(prepared.split.train))
+    count = 1 if providers.kind(settings.provider).bills else MOST_SENT
+    plan = searched.candidate([0.5] * len(searched.axes))
+    return SearchPlan(
+        space=replace(searched, axes={}, seeds=searched.seeds[:1]),
+        searcher=GIVEN,
+        seed=settings.seed,
+        wanted=count,
+        halving=to_the_end(searched.epochs[-1]),
+        folds=(Fold(train=prepared.split.train, judge=prepared.split.valid),),
+        score=score_of(settings, prepared.task.kind),
+        plans=(plan,) * count,
+    )
+
+
+def to_the_end(epochs: int) -> Halving:
+    """One rung, at the end: nobody is stopped."""
+    return Halving(rungs=(Rung(epochs=epochs),), patience=_NEVER)
 
 
 def score_of(settings: RunSettings, task: str) -> Score:
@@ -195,7 +230,7 @@ def _wanted(settings: RunSettings, searched: Space, searcher: str) -> int:
 def _halving(settings: RunSettings, searched: Space, searcher: str, wanted: int) -> tuple[Halving, str | None]:
     """As the settings want it; without it there is one rung, at the end, and nobody is stopped."""
     last = searched.epochs[-1]
-    whole = Halving(rungs=(Rung(epochs=last),), patience=_NEVER)
+    whole = to_the_end(last)
     automatic = wanted >= ENOUGH_TO_HALVE and searcher != "tpe"
     wants = automatic if settings.halving is None else settings.halving
     rungs = rungs_of(searched.epochs if searched.epochs[1:] else _doublings(last))

@@ -7,7 +7,7 @@ import platform
 import shlex
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +16,7 @@ from fewtune.evaluation.comparison import Compared, Measured
 from fewtune.experiment.answering import SYSTEMS
 from fewtune.experiment.data_reporting import data_part
 from fewtune.experiment.judgement import Judgement
-from fewtune.experiment.outcome import Outcome
+from fewtune.experiment.outcome import Outcome, Proxied
 from fewtune.experiment.preparation import Prepared
 from fewtune.experiment.search_reporting import saved_against_grid, search_part, search_sentence, trial_lines
 from fewtune.experiment.settings import RunSettings
@@ -27,9 +27,12 @@ from fewtune.report.summary import (
     Interval,
     MetricValue,
     PredictionLine,
+    ProxyPart,
+    SentPlan,
     Summary,
     SystemLine,
 )
+from fewtune.search.proxy import risk
 from fewtune.statistics import Interval as Measure
 from fewtune.store.runs import PointRecord, PredictionRecord, RunRecord, Runs, TrialRecord
 from fewtune.types import Usage
@@ -53,7 +56,9 @@ def summarise_run(
 ) -> Summary:
     trials, points, predictions = store.trials(record.id), store.points(record.id), store.predictions(record.id)
     usages = [_usage(trial, points) for trial in trials]
-    total = sum(usages, Usage(usd=0.0))
+    proxy = _proxy(store, outcome.proxied, settings.base) if outcome.proxied else None
+    searched = Usage(tokens=proxy.tokens, seconds=proxy.seconds, usd=0.0) if proxy else Usage(usd=0.0)
+    total = sum(usages, searched)
     saved = saved_against_grid(outcome)
     return Summary(
         id=record.id,
@@ -80,6 +85,24 @@ def summarise_run(
         files={name: str(path) for name, path in files.items()},
         search=search_part(outcome, weighed),
         saved_against_grid=saved,
+        proxy=proxy,
+    )
+
+
+def _proxy(store: Runs, proxied: Proxied, base: str) -> ProxyPart:
+    trials, points, cheap = store.trials(proxied.run_id), store.points(proxied.run_id), proxied.outcome
+    total = sum((_usage(trial, points) for trial in trials), Usage(usd=0.0))
+    return ProxyPart(
+        base=cheap.winner.plan.base,
+        search=search_part(cheap, None),
+        trials=trial_lines(cheap, trials),
+        chosen=cheap.choice.selection.chosen,
+        sent=tuple(
+            SentPlan(trial=reading.id, plan=asdict(found.plan), rate=found.kind) for reading, found in proxied.sent
+        ),
+        risk=risk(cheap.winner.plan.base, base, proxied.sent[0][1].kind),
+        tokens=total.tokens,
+        seconds=total.seconds,
     )
 
 
@@ -97,7 +120,7 @@ def command(settings: RunSettings) -> str:
     """The command line that makes this run again, with every option that is not at its default."""
     kind = "run" if settings.evaluate else "train" if settings.cooldown else "sweep"
     default = RunSettings(data=settings.data)
-    if kind == "sweep":
+    if kind == "sweep" or settings.search_on is not None:
         default = replace(default, halving=None, folds=None)
     words = ["fewtune", kind, settings.data]
     for name, value in settings.to_json().items():

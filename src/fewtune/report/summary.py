@@ -168,7 +168,7 @@ class Search:
     """How the trials were found and compared."""
 
     searcher: str
-    """`grid`, `quasi`, `random` or `tpe`."""
+    """`grid`, `quasi`, `random` or `tpe`; `given` where the plans come from a cheap base."""
     asked: int
     """Candidates that were asked for."""
     candidates: int
@@ -186,6 +186,33 @@ class Search:
     apart."""
     worth: WorthPart | None = None
     """None in a `run`, which judges on test rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentPlan:
+    """A plan that a cheap base has found, as it was trained on the run's own."""
+
+    trial: str
+    """Id among the cheap base's trials."""
+    plan: Mapping[str, Any]
+    rate: str
+    """What its learning rate is: `absolute`, or the `multiplier` that a service takes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxyPart:
+    """The search on a cheap base that the plans of a run come from."""
+
+    base: str
+    search: Search
+    trials: tuple[TrialLine, ...]
+    """With the losses of the cheap base, which say nothing beside those of another."""
+    chosen: str
+    sent: tuple[SentPlan, ...]
+    risk: str
+    """What may go wrong, in words."""
+    tokens: int
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,6 +252,8 @@ class Summary:
     """None in runs of version 0.1."""
     saved_against_grid: Saved | None = None
     evaluation: EvaluationPart | None = None
+    proxy: ProxyPart | None = None
+    """Where the plans were found on a cheap base."""
 
     def to_json(self) -> dict[str, Any]:
         """The documented `--json` document."""

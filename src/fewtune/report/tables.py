@@ -117,7 +117,7 @@ def search_lines(summary: Summary) -> tuple[str, ...]:
     """How the search went, in sentences: what it cost, what the winner is worth, and what the budget cut."""
     if summary.search is None:
         return ()
-    lines = [_searched(summary.search)]
+    lines = [*_proxied(summary), _searched(summary.search)]
     if saved := summary.saved_against_grid:
         lines.append(words.saved(saved.epochs, saved.grid_epochs, saved.share))
     if summary.search.estimate:
@@ -144,7 +144,20 @@ def worth_lines(summary: Summary) -> tuple[str, ...]:
     return (*worth.lines(found), "The test rows were left alone: fewtune run judges by them.")
 
 
+def _proxied(summary: Summary) -> tuple[str, ...]:
+    found = summary.proxy
+    if found is None:
+        return ()
+    rates = {"absolute": "rate", "multiplier": "multiplier"}
+    sent = " and ".join(
+        f"{one.trial} with the {rates[one.rate]} {words.setting(one.plan['learning_rate'])}" for one in found.sent
+    )
+    return (f"Searched on {found.base}: {_searched(found.search)} Sent on: {sent}.", found.risk)
+
+
 def _searched(search: Search) -> str:
+    if search.searcher == "given":
+        return f"{words.counted(search.candidates, 'plan')} from the cheap base, trained on one split."
     found = words.counted(search.candidates, "candidate")
     halved = f", the worse half stopped after {_listed(search.rungs[:-1])} epochs" if search.rungs[1:] else ""
     again = [words.counted(search.folds, "fold")] * bool(search.folds)

@@ -7,6 +7,7 @@ from fewtune.report.evaluation_part import Interval
 from fewtune.report.summary import RivalLine, WorthPart
 
 _RIVALS = {"base": "the untuned base", "few-shot": "the few-shot prompt"}
+_SMALL = 0.0005
 _SCORES = {"loss": "loss", "exact_match": "exact match"}
 
 
@@ -80,4 +81,7 @@ def _signed(worth: WorthPart, value: float) -> str:
 
 
 def _number(worth: WorthPart, value: float) -> str:
-    return words.score(100 * value) if worth.score == "exact_match" else words.loss(value)
+    if worth.score == "exact_match":
+        return words.score(100 * value)
+    # A difference that is told from 0 is not shown as one.
+    return words.loss(value) if value == 0 or abs(value) >= _SMALL else f"{value:.1g}".replace("-", "−")

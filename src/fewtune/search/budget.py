@@ -117,12 +117,12 @@ def affordable(budget: Budget, halving: Halving, candidates: int, epoch: Cost, *
     limit = budget.exceeded_by(least) or ""
     needed = getattr(least, limit)
     raise BudgetError(
-        f"--budget-{limit} {budget.limits()[limit]:g} does not buy one training, which takes up to {_up(needed)}.",
-        fix=f"Allow it with --budget-{limit} {_up(needed)}, or try fewer epochs or rows.",
+        f"--budget-{limit} {budget.limits()[limit]:g} does not buy one training, which takes up to {upwards(needed)}.",
+        fix=f"Allow it with --budget-{limit} {upwards(needed)}, or try fewer epochs or rows.",
     )
 
 
-def _up(value: float) -> str:
+def upwards(value: float) -> str:
     """Three digits, never less than the value, so that what is proposed suffices."""
     step = 10.0 ** (math.floor(math.log10(value)) - 2)
     return f"{math.ceil(value / step) * step:g}"
