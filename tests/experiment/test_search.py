@@ -275,3 +275,11 @@ def test_trials_that_a_rung_has_ended_count_as_done_in_the_line_of_the_live_view
     standing.add(Rung(text="After 1 epoch, 1 of 3 trials go on.", ended=("t2", "t3")))
     standing.add(replace(step, epoch=4.0, valid_loss=0.8))
     assert standing.line == "best so far 0.800, t1 rate 0.001, batch 4 after 4 epochs · 3 trials done"
+
+
+@pytest.mark.parametrize("options", [{}, {"halving": False, "folds": 0}, {"folds": 0, "seeds": (0, 1)}])
+def test_a_sweep_takes_no_more_and_no_less_than_its_estimate_says(few_rows: Path, options: dict[str, Any]) -> None:
+    estimated = fewtune.estimate(few_rows, **GRID, **options)
+    saved = fewtune.sweep(few_rows, **GRID, **options).summary.saved_against_grid
+    assert saved is not None
+    assert estimated.epochs_fewest <= saved.epochs <= estimated.epochs_total

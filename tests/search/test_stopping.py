@@ -24,3 +24,9 @@ def test_a_curve_told_twice_is_one_curve_in_order() -> None:
     told = [*scores([1.0, 0.5]), *scores([1.0])[::-1], *scores([3.0], 1)]
     assert [one.score for one in curve(told, 0)] == [1.0, 0.5]
     assert set(curves(told)) == {0, 1}
+
+
+def test_a_share_of_right_answers_that_stands_still_has_not_turned_while_the_loss_falls() -> None:
+    falling = [Reading(candidate=1, epochs=n, score=0.5, loss=3.0 - n) for n in range(1, 5)]
+    assert not has_turned(falling, 2)
+    assert has_turned([Reading(candidate=1, epochs=n, score=0.5, loss=3.0) for n in range(1, 5)], 2)

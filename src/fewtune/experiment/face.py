@@ -21,6 +21,7 @@ from fewtune.experiment.folder import is_held
 from fewtune.experiment.notebook import watched
 from fewtune.experiment.preparation import Decide, Prepared, prepare_rows
 from fewtune.experiment.progress import Watch
+from fewtune.experiment.proxying import proxy_of
 from fewtune.experiment.searching import default_rates, rate_kind, search_plan
 from fewtune.experiment.settings import RunSettings
 from fewtune.experiment.settings import Values as Stored
@@ -263,10 +264,12 @@ def prepare(data: str | Path, *, decide: Decide | None = None, **options: Unpack
 
 
 def estimate(data: str | Path, **options: Unpack[Options]) -> Estimate:
-    """Tokens, dollars and time of the run that the same options would make; nothing is trained or sent."""
-    settings = _settings(str(data), options)
+    """Tokens, dollars and time of the sweep that the same options would make; nothing is trained or sent."""
+    settings = _settings(str(data), options, searches=True)
     prepared = prepare_rows(settings)
-    return whole_estimate(settings, prepared, search_plan(settings, prepared))
+    found = whole_estimate(settings, prepared, search_plan(settings, prepared))
+    proxy = proxy_of(settings, prepared)
+    return replace(found, searched=whole_estimate(proxy.settings, proxy.prepared, proxy.search)) if proxy else found
 
 
 def open_run(name: str) -> Run:

@@ -13,7 +13,7 @@ from fewtune.experiment.measuring import SCORES, Score
 from fewtune.experiment.preparation import Prepared
 from fewtune.experiment.settings import RunSettings, Values
 from fewtune.search.axis import FIELDS, Axis, Choices, RateKind, choices, parse_axis
-from fewtune.search.budget import halving_epochs
+from fewtune.search.budget import fewest_epochs, halving_epochs
 from fewtune.search.folds import FOLDS, check_folds, default_folds
 from fewtune.search.halving import Halving, Rung, rungs_of, without_pausing
 from fewtune.search.prior import around, learning_rate_prior
@@ -75,6 +75,11 @@ class SearchPlan:
     def epochs(self, candidates: int) -> int:
         """The most epochs that the search of so many candidates takes."""
         return halving_epochs(self.halving, candidates, self.repeats if candidates > 1 else 0)
+
+    def fewest_epochs(self, candidates: int) -> int:
+        """The fewest epochs that it takes."""
+        repeats = self.repeats if candidates > 1 else 0
+        return fewest_epochs(self.halving, candidates, self.space.epochs[0], repeats)
 
     def new_searcher(self, known: Iterable[tuple[Plan, float | None]] = ()) -> Searcher:
         """A searcher that has been told these plans, with their scores, in the order in which they were asked for."""

@@ -99,6 +99,21 @@ def halving_epochs(halving: Halving, candidates: int, repeats: int = 0) -> int:
     return total + min(FINALISTS, candidates) * halving.rungs[-1].epochs * repeats
 
 
+def fewest_epochs(halving: Halving, candidates: int, shortest: int, repeats: int = 0) -> int:
+    """The fewest epochs that a whole search takes, unless trainings fail.
+
+    No candidate turns before it was read more often than the patience says, and a finalist is as long as the
+    `shortest` plan at least.
+    """
+    turned = halving.patience + 1
+    total, done = 0, 0
+    for rung in halving.rungs:
+        reached = min(rung.epochs, max(turned, halving.rungs[0].epochs))
+        total += candidates * max(0, reached - done)
+        candidates, done = halving.kept(candidates), rung.epochs
+    return total + min(FINALISTS, candidates) * shortest * repeats
+
+
 def grid_epochs(epochs: Sequence[int], trunks: int) -> int:
     """Epochs that the whole grid takes when each plan is trained by itself: what a sweep's saving is measured by."""
     return trunks * sum(epochs)
