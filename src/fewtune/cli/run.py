@@ -10,7 +10,7 @@ from fewtune.cli import options
 
 _HELP = {
     "run": "Check and split the data, train, choose, compare with a good prompt, and write the report.",
-    "sweep": "Search for the best plan and name it, and those tied with it; the base is not compared.",
+    "sweep": "Say whether to tune at all, by rows that chose nothing, and name the best plan and those tied with it.",
     "train": "Train one plan, with a short cooldown at its end.",
 }
 

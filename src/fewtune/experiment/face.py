@@ -219,7 +219,7 @@ def run(data: str | Path, **options: Unpack[RunOptions]) -> Run:
 
 
 def sweep(data: str | Path, **options: Unpack[RunOptions]) -> Run:
-    """Search for the best plan and name it, with those tied; takes the options of `run`, and judges nothing."""
+    """Say whether to tune at all, and name the best plan; takes the options of `run`, leaves the test rows alone."""
     return _execute(str(data), options, evaluate=False)
 
 
