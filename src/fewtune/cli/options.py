@@ -38,7 +38,14 @@ Trials = Annotated[
 ]
 Halving = Annotated[
     bool | None,
-    typer.Option("--halving/--no-halving", help="Stop the worse half at each rung; sweep: from 8 candidates on."),
+    typer.Option("--halving/--no-halving", help="Stop the worse half at each rung; sweep: from 4 candidates on."),
+]
+RungShare = Annotated[
+    float | None,
+    typer.Option("--rung-share", help="Compare all candidates on this share of the rows first, as in 0.25."),
+]
+MedianStop = Annotated[
+    bool, typer.Option("--median-stop", help="Stop who is worse than the median of the others, in place of rungs.")
 ]
 Folds = Annotated[
     int | None,
@@ -52,6 +59,20 @@ SearchOn = Annotated[
 ]
 Score = Annotated[
     str | None, typer.Option("--score", help="What trials are chosen by: loss, exact_match or auto; default: auto.")
+]
+Refit = Annotated[
+    bool | None,
+    typer.Option(
+        "--refit/--no-refit",
+        help="Train the winner again, on validation rows too, and keep that; run, sweep: if it is free.",
+    ),
+]
+AverageRefit = Annotated[
+    bool, typer.Option("--average-refit", help="Average the refit's last epochs where that is better on the folds.")
+]
+MoreData = Annotated[
+    bool,
+    typer.Option("--more-data", help="Train on parts of the rows, and tell what twice the data would bring."),
 ]
 GradientAccumulation = Annotated[
     int, typer.Option("--gradient-accumulation", help="Batches summed before an optimizer step.", min=1)
@@ -90,4 +111,8 @@ BudgetMinutes = Annotated[
     float | None, typer.Option("--budget-minutes", help="Train at most so long; above 10 minutes it must be given.")
 ]
 BudgetUsd = Annotated[float | None, typer.Option("--budget-usd", help="Spend at most so much on a hosted service.")]
+Track = Annotated[
+    list[str] | None,
+    typer.Option("--track", help="Follow in wandb, mlflow, trackio or tensorboard too; may be repeated."),
+]
 BudgetTokens = Annotated[float | None, typer.Option("--budget-tokens", help="Train on at most so many tokens.")]

@@ -42,9 +42,14 @@ def _training_command(name: str) -> Callable[..., None]:
         searcher: options.Searcher = None,
         trials: options.Trials = None,
         halving: options.Halving = None,
+        rung_share: options.RungShare = None,
+        median_stop: options.MedianStop = False,
         folds: options.Folds = None,
         score: options.Score = None,
         search_on: options.SearchOn = None,
+        refit: options.Refit = None,
+        average_refit: options.AverageRefit = False,
+        more_data: options.MoreData = False,
         gradient_accumulation: options.GradientAccumulation = 1,
         averaged_checkpoints: options.AveragedCheckpoints = 1,
         recipe: options.RecipeName = None,
@@ -60,6 +65,7 @@ def _training_command(name: str) -> Callable[..., None]:
         budget_minutes: options.BudgetMinutes = None,
         budget_usd: options.BudgetUsd = None,
         budget_tokens: options.BudgetTokens = None,
+        track: options.Track = None,
         json: options.Json = False,
         quiet: options.Quiet = False,
     ) -> None:
@@ -80,6 +86,7 @@ def resume(
     budget_minutes: options.BudgetMinutes = None,
     budget_usd: options.BudgetUsd = None,
     budget_tokens: options.BudgetTokens = None,
+    track: options.Track = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -90,6 +97,11 @@ def resume(
 
     with watching(quiet) as watch:
         done = fewtune.resume(
-            name, budget_minutes=budget_minutes, budget_usd=budget_usd, budget_tokens=budget_tokens, watch=watch
+            name,
+            budget_minutes=budget_minutes,
+            budget_usd=budget_usd,
+            budget_tokens=budget_tokens,
+            track=track,
+            watch=watch,
         )
     show_summary(done.summary, json)

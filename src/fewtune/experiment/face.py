@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Unpack, cast
 
 from fewtune import settings as configuration
 from fewtune.data.formats.open import keep_standard_input
@@ -15,10 +15,12 @@ from fewtune.errors import UsageError
 from fewtune.experiment import run as runner
 from fewtune.experiment.agreeing import whole_estimate
 from fewtune.experiment.answering import TEMPERATURES
-from fewtune.experiment.axes import Values, check_single, read_axes
+from fewtune.experiment.axes import check_single, read_axes
+from fewtune.experiment.display import RunList
 from fewtune.experiment.estimating import Estimate
 from fewtune.experiment.folder import is_held
 from fewtune.experiment.notebook import watched
+from fewtune.experiment.options import Options, RunOptions
 from fewtune.experiment.preparation import Decide, Prepared, prepare_rows
 from fewtune.experiment.progress import Watch
 from fewtune.experiment.proxying import proxy_of
@@ -37,74 +39,6 @@ if TYPE_CHECKING:
 
 _TRAIN_EPOCHS = (4,)
 _TRAIN_COOLDOWN = 0.1
-
-
-class Options(TypedDict, total=False):
-    """What `run`, `sweep`, `train`, `prepare` and `estimate` take besides the data; all may be left out or None."""
-
-    base: str | None
-    """`pocket`, a model folder, or a hub id; on a hosted service its model's name."""
-    provider: str | None
-    """`local`, `openai`, or `fake`, which only pretends."""
-    seed: int | None
-    epochs: Values
-    """One value, several, or text as on the command line: 4, (1, 2, 4), "1,2,4" or "1..8"."""
-    batch_size: Values
-    learning_rate: Values
-    """Also a range, as in "1e-4..3e-3 log"."""
-    rank: Values
-    prompt_loss_weight: Values
-    adapt_top: Values
-    """Share of the blocks, from the top, to adapt; below 1 is faster."""
-    seeds: Values
-    """The first one trains all candidates, the others the finalists again."""
-    space: str | Path | None
-    """A TOML file of these, by the names of a Plan's fields; an option given besides goes before it."""
-    searcher: str | None
-    """`grid`, `quasi` (spread evenly), `random` or `tpe`."""
-    trials: int | None
-    """Candidates to try; a larger number extends a run that is finished."""
-    halving: bool | None
-    """Stop candidates that do worse early; `sweep` does from 8 candidates on."""
-    folds: int | None
-    """Train the finalists on so many folds; 0 for none. `sweep` takes 5 below 60 validation rows, else 3."""
-    search_on: str | None
-    """A cheap base to search on; its best plans are then trained on `base`."""
-    score: str | None
-    """What trials are chosen by: `loss`, `exact_match`, or `auto`."""
-    gradient_accumulation: int | None
-    """Batches summed before an optimizer step."""
-    averaged_checkpoints: int | None
-    """Take the mean of this many last epochs' adapters."""
-    recipe: str | None
-    """`chat` or `completion`; None is what the base is made for."""
-    prompt_column: str | None
-    completion_column: str | None
-    prompt_template: str | None
-    """The prompt from several columns, as in `{title} ({year})`."""
-    group_column: str | None
-    """Rows with the same value in it stay on one side of every split."""
-    no_repair: Sequence[str] | None
-    """Codes of findings to leave as they are."""
-    repair: Sequence[str] | None
-    """Codes of findings to repair though it is not recommended."""
-    valid: float | None
-    """Validation rows: a share below 1, or a number."""
-    valid_file: str | Path | None
-    """A file of validation rows; training rows that stand in it are dropped."""
-    test: float | None
-
-
-class RunOptions(Options, total=False):
-    """What `run`, `sweep` and `train` take besides."""
-
-    out: str | Path | None
-    """Folder for the run."""
-    budget_minutes: float | None
-    budget_usd: float | None
-    budget_tokens: float | None
-    watch: Watch | None
-    """Called with every piece of progress; without one a run shows itself in a notebook and is silent elsewhere."""
 
 
 class Run:
@@ -197,9 +131,10 @@ class Run:
 
     @property
     def _model(self) -> str:
-        store = _store()
-        best = self.best
-        models = {(one.trial_id, one.epoch): one.model for one in store.checkpoints(self.id)}
+        models = {(one.trial_id, one.epoch): one.model for one in _store().checkpoints(self.id)}
+        refit, best = self.summary.refit, self.best
+        if refit and refit.state == "finished":
+            return models[refit.id, refit.plan["epochs"]]
         return models[best.trunk, best.plan["epochs"]]
 
     def __repr__(self) -> str:
@@ -235,11 +170,12 @@ def resume(
     budget_minutes: float | None = None,
     budget_usd: float | None = None,
     budget_tokens: float | None = None,
+    track: Sequence[str] | None = None,
     watch: Watch | None = None,
 ) -> Run:
-    """Go on with a run that was stopped or killed; a finished one is only opened.
+    """Go on with a run that was stopped or killed; a finished one is only opened, and told to `track`.
 
-    A budget that is not given again stays as it was.
+    A budget that is not given again stays as it was. Trackers have to be named again.
 
     Raises DataError when its data has changed since.
     """
@@ -250,6 +186,7 @@ def resume(
             home=configuration.load().home,
             out=Path(record.folder),
             budget=Budget(minutes=budget_minutes, usd=budget_usd, tokens=budget_tokens),
+            track=track or (),
             watch=watcher,
         )
     return open_run(done.id)
@@ -282,9 +219,9 @@ def find_run(name: str) -> RunRecord:
     return _as_it_stands(_store().find(name))
 
 
-def runs() -> list[RunRecord]:
+def runs() -> RunList:
     """Every run in the store, the newest first."""
-    return [_as_it_stands(record) for record in _store().all()]
+    return RunList(_as_it_stands(record) for record in _store().all())
 
 
 def _as_it_stands(record: RunRecord) -> RunRecord:
@@ -309,7 +246,8 @@ def _execute(data: str, options: RunOptions, *, evaluate: bool, single: bool = F
     settings = _settings(data, cast(Options, common), searches=not evaluate and not single)
     settings = replace(settings, evaluate=evaluate)
     if single:
-        settings = replace(settings, cooldown=_TRAIN_COOLDOWN, learning_rates=_single_rate(settings))
+        rates, refit = _single_rate(settings), bool(settings.refit)
+        settings = replace(settings, cooldown=_TRAIN_COOLDOWN, learning_rates=rates, refit=refit)
         check_single(settings)
     with watched(options.get("watch")) as watch:
         done = runner.execute(
@@ -317,6 +255,7 @@ def _execute(data: str, options: RunOptions, *, evaluate: bool, single: bool = F
             home=configuration.load().home,
             out=Path(out) if out else None,
             budget=_budget(options),
+            track=options.get("track") or (),
             watch=watch,
         )
     return open_run(done.id)
@@ -338,7 +277,7 @@ def _settings(data: str, options: Options, *, searches: bool = False) -> RunSett
     search_on = options.get("search_on")
     searches = searches or search_on is not None
     axes = read_axes(options, rate_kind("local" if search_on else common.provider))
-    halving, folds = options.get("halving"), options.get("folds")
+    halving, folds = _halving(options, searches), options.get("folds")
     return RunSettings(
         data=str(Path(data)),
         base=common.base,
@@ -348,10 +287,15 @@ def _settings(data: str, options: Options, *, searches: bool = False) -> RunSett
         **axes,
         searcher=options.get("searcher"),
         trials=options.get("trials"),
-        halving=default.halving if halving is None and not searches else halving,
+        halving=halving,
+        rung_share=options.get("rung_share"),
+        median_stop=bool(options.get("median_stop")),
         folds=default.folds if folds is None and not searches else folds,
         search_on=search_on,
         score=options.get("score") or default.score,
+        refit=options.get("refit"),
+        average_refit=bool(options.get("average_refit")),
+        more_data=bool(options.get("more_data")),
         gradient_accumulation=options.get("gradient_accumulation") or default.gradient_accumulation,
         averaged_checkpoints=options.get("averaged_checkpoints") or default.averaged_checkpoints,
         valid_file=valid_file if (valid_file := options.get("valid_file")) is None else str(valid_file),
@@ -365,6 +309,16 @@ def _settings(data: str, options: Options, *, searches: bool = False) -> RunSett
         valid=_size(options.get("valid")),
         test=_size(options.get("test")),
     )
+
+
+def _halving(options: Options, searches: bool) -> bool | None:
+    """As given; else a share of the rows makes a rung, the median rule does without, and a sweep decides by itself."""
+    given = options.get("halving")
+    if given is not None:
+        return given
+    if options.get("rung_share") is not None:
+        return True
+    return None if searches and not options.get("median_stop") else False
 
 
 def _recipe(given: str | None) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fewtune.experiment.measuring import point_at, trial_name, wrong_rows
@@ -13,9 +13,6 @@ from fewtune.providers.contract import Trial
 from fewtune.search.budget import Cut
 from fewtune.search.folds import Finalist, Repeat, finalists, pooled, repeats
 from fewtune.store.runs import PointRecord
-
-Scores = dict[tuple[int, int], PointRecord]
-"""Validations with row losses, by fold and place of the seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,31 +41,21 @@ def contest(sweep: Sweep, search: SearchPlan, rounds: Rounds) -> Finals:
     if len(chosen) < 2 or not search.repeats:
         return Finals(pooled=(), cut=())
     wanted = repeats(chosen, folds=len(search.folds), seeds=search.space.seeds)
-    trials = {_name(search, one): _trial(search, rounds, one) for one in wanted}
-    in_time = False
-    while not in_time:
-        ended = {one.id for one in sweep.store.trials(sweep.run_id) if one.state in ("failed", "finished")}
-        missing = [
-            (one.candidate, trials[name], one.epochs) for one in wanted if (name := _name(search, one)) not in ended
-        ]
-        admission = sweep.admit(missing)
-        if admission.cut:
-            return Finals(pooled=(), cut=admission.cut)
-        in_time = not missing or sweep.train([(trial, epochs) for _, trial, epochs in missing])
-    return Finals(pooled=_pooled(sweep, search, chosen, wanted), cut=())
+    cut = sweep.finish([(one.candidate, _trial(search, rounds, one)) for one in wanted])
+    return Finals(pooled=() if cut else _pooled(sweep, search, chosen), cut=cut)
+
+
+def trainings(search: SearchPlan, finalist: Finalist) -> dict[tuple[int, int], str]:
+    """The trials that train a finalist, by fold and place of the seed; the first is the candidate of the rungs."""
+    again = repeats([finalist], folds=len(search.folds), seeds=search.space.seeds)
+    named = {(one.fold, search.space.seeds.index(one.seed)): _name(search, one) for one in again}
+    return {(0, 0): trial_name(finalist.candidate), **named}
 
 
 def _name(search: SearchPlan, one: Repeat) -> str:
-    return repeat_name(one.candidate, one.epochs, one.fold, search.space.seeds.index(one.seed))
-
-
-def repeat_name(candidate: int, epochs: int, fold: int, place: int) -> str:
-    """Of the training on a fold with the seed at that place; the rungs' own is the candidate's.
-
-    A finalist may come to another length when a sweep is extended: that is another training.
-    """
-    first = (fold, place) == (0, 0)
-    return trial_name(candidate) if first else f"{trial_name(candidate)}-e{epochs}-f{fold + 1}-s{place + 1}"
+    """A finalist may come to another length when a sweep is extended: that is another training."""
+    place = search.space.seeds.index(one.seed)
+    return f"{trial_name(one.candidate)}-e{one.epochs}-f{one.fold + 1}-s{place + 1}"
 
 
 def _trial(search: SearchPlan, rounds: Rounds, one: Repeat) -> Trial:
@@ -77,39 +64,22 @@ def _trial(search: SearchPlan, rounds: Rounds, one: Repeat) -> Trial:
     return as_trial(_name(search, one), plan, one.seed, fold.train, fold.judge)
 
 
-def _pooled(
-    sweep: Sweep, search: SearchPlan, chosen: Sequence[Finalist], wanted: Sequence[Repeat]
-) -> tuple[Pooled, ...]:
+def _pooled(sweep: Sweep, search: SearchPlan, chosen: Sequence[Finalist]) -> tuple[Pooled, ...]:
     """A finalist that failed on a fold takes no part any more."""
     found: list[Pooled] = []
     for finalist in chosen:
-        own = [one for one in wanted if one.candidate == finalist.candidate]
-        scores = {**_of_the_rungs(sweep, finalist), **_scores(sweep, search, own)}
-        if len(scores) == len(own) + 1:
-            found.append(_together(finalist, scores))
+        points = {
+            place: point_at(sweep.store, sweep.run_id, name, finalist.epochs)
+            for place, name in trainings(search, finalist).items()
+        }
+        measured = {place: point for place, point in points.items() if point and point.valid_row_losses}
+        if len(measured) == len(points):
+            found.append(_together(finalist, measured))
     return tuple(found)
 
 
-def _together(finalist: Finalist, scores: Scores) -> Pooled:
-    rows, groups = pooled({place: point.valid_row_losses or () for place, point in scores.items()})
-    wrong = {place: found for place, point in scores.items() if (found := wrong_rows(point))}
-    exact = pooled(wrong)[0] if len(wrong) == len(scores) else None
+def _together(finalist: Finalist, points: Mapping[tuple[int, int], PointRecord]) -> Pooled:
+    rows, groups = pooled({place: point.valid_row_losses or () for place, point in points.items()})
+    wrong = {place: found for place, point in points.items() if (found := wrong_rows(point))}
+    exact = pooled(wrong)[0] if len(wrong) == len(points) else None
     return Pooled(finalist=finalist, rows=rows, wrong=exact, groups=groups)
-
-
-def _scores(sweep: Sweep, search: SearchPlan, own: Sequence[Repeat]) -> Scores:
-    """Of those that were measured."""
-    found = {
-        (one.fold, search.space.seeds.index(one.seed)): _point(sweep, _name(search, one), one.epochs) for one in own
-    }
-    return {place: point for place, point in found.items() if point is not None}
-
-
-def _of_the_rungs(sweep: Sweep, finalist: Finalist) -> Scores:
-    point = _point(sweep, trial_name(finalist.candidate), finalist.epochs)
-    return {} if point is None else {(0, 0): point}
-
-
-def _point(sweep: Sweep, trial: str, epochs: int) -> PointRecord | None:
-    point = point_at(sweep.store, sweep.run_id, trial, epochs)
-    return point if point and point.valid_row_losses else None

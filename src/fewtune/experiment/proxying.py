@@ -59,7 +59,18 @@ def proxy_of(settings: RunSettings, prepared: Prepared) -> Proxy | None:
         raise UsageError(f"--search-on names the base itself, {cheap}.", fix="Leave it out, or name a cheaper base.")
     providers.check_access("local")
     encoder = open_encoder(cheap, None)
-    own = replace(settings, base=cheap, provider="local", four_bit=False, recipe=None, search_on=None, evaluate=False)
+    own = replace(
+        settings,
+        base=cheap,
+        provider="local",
+        four_bit=False,
+        recipe=None,
+        search_on=None,
+        evaluate=False,
+        refit=False,
+        average_refit=False,
+        more_data=False,
+    )
     readable = replace(prepared, encoder=encoder, base=cheap, split=_readable(prepared.split, encoder, cheap))
     return Proxy(settings=own, prepared=readable, search=search_plan(own, readable))
 
@@ -71,9 +82,9 @@ def share(proxy: Proxy, own: SearchPlan, agreement: Agreement, stored: Agreement
     """
     budget, epoch = agreement.budget, agreement.epoch
     count = affordable(budget, own.halving, own.wanted, epoch)
-    kept = epoch.times(own.epochs(count))
+    kept = epoch.times(halving_epochs(own.halving, count))
     free = agree(proxy.settings, proxy.prepared, proxy.search, Budget(minutes=math.inf), stored)
-    minutes = kept.minutes + free.epoch.minutes * proxy.search.epochs(proxy.search.wanted)
+    minutes = epoch.minutes * own.epochs(count) + free.epoch.minutes * proxy.search.epochs(proxy.search.wanted)
     if budget.minutes is None and minutes > FREE_MINUTES:
         raise too_long(minutes)
     least = kept + free.epoch.times(halving_epochs(proxy.search.halving, 1))

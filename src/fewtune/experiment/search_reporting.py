@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from statistics import fmean
 
+from fewtune.experiment.afterwards_reporting import cut_afterwards
 from fewtune.experiment.answering import TUNED
 from fewtune.experiment.measuring import PlanReading, Score, trial_name
 from fewtune.experiment.outcome import Outcome
@@ -36,7 +37,7 @@ def search_part(outcome: Outcome, weighed: Weighed | None) -> Search:
         searcher=search.searcher,
         asked=search.wanted,
         candidates=len(outcome.rounds.candidates),
-        rungs=tuple(rung.epochs for rung in search.halving.rungs),
+        rungs=tuple(rung.epochs for rung in search.halving.rungs if rung.share == 1.0),
         folds=len(search.folds) if outcome.finals.pooled and search.folds[1:] else 0,
         seeds=search.space.seeds if outcome.finals.pooled else search.space.seeds[:1],
         finalists=tuple(
@@ -48,7 +49,9 @@ def search_part(outcome: Outcome, weighed: Weighed | None) -> Search:
             for one in outcome.finals.pooled
         ),
         estimate=_estimate(outcome),
-        cut=_cut(outcome),
+        cut=(*_cut(outcome), *cut_afterwards(outcome)),
+        rung_share=search.rung_share if search.screening else None,
+        stopped_by=("median" if search.halving.rule == "median" else "rungs") if search.stops_early else None,
         score=search.score,
         worth=_worth(weighed) if weighed else None,
     )

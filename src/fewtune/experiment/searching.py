@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from fewtune import providers
 from fewtune.bases.folder import width
 from fewtune.data.split import Fold, folds
 from fewtune.errors import UsageError
+from fewtune.experiment.afterwards import Afterwards, afterwards
 from fewtune.experiment.measuring import SCORES, Score
 from fewtune.experiment.preparation import Prepared
 from fewtune.experiment.settings import RunSettings, Values
+from fewtune.experiment.stopping import stopping
 from fewtune.search.axis import FIELDS, Axis, Choices, RateKind, choices, parse_axis
 from fewtune.search.budget import fewest_epochs, halving_epochs
 from fewtune.search.folds import FOLDS, check_folds, default_folds
-from fewtune.search.halving import Halving, Rung, rungs_of, without_pausing
+from fewtune.search.halving import Halving, Rung
 from fewtune.search.prior import around, learning_rate_prior
 from fewtune.search.searchers import GivenSearcher, GridSearcher, RandomSearcher, Searcher
 from fewtune.search.space import Space, space
@@ -37,13 +39,10 @@ GIVEN = "given"
 """In the place of a searcher, where the plans come from a cheap base."""
 MOST_SENT = 2
 """Plans of a cheap base that are trained; of a service that bills one."""
-ENOUGH_TO_HALVE = 8
-"""Candidates from which on a sweep stops some of them early; of fewer there is too little to save."""
 _TRIALS = 16
 _MULTIPLIER = 1.0
 """A service that bills is asked for one training by default, at its own rate."""
 _USUAL_BATCH = 4
-_NEVER = 10**9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +58,9 @@ class SearchPlan:
     """Ways of parting the rows that judge nothing; the first is what the rungs train on."""
     score: Score
     """What trials are chosen by."""
+    afterwards: Afterwards
+    screening: tuple[Example, ...] = ()
+    """The rows of the first rung, where it takes a share of them."""
     note: str | None = None
     plans: tuple[Plan, ...] = ()
     """Those to train, where they were found elsewhere."""
@@ -68,18 +70,27 @@ class SearchPlan:
         return len(self.halving.rungs) > 1
 
     @property
+    def rung_share(self) -> float:
+        """Of the training rows, that the first rung takes; 1 is all."""
+        return self.halving.rungs[0].share
+
+    @property
     def repeats(self) -> int:
         """Trainings of each finalist after the rungs."""
         return len(self.folds) * len(self.space.seeds) - 1
 
     def epochs(self, candidates: int) -> int:
-        """The most epochs that the search of so many candidates takes."""
-        return halving_epochs(self.halving, candidates, self.repeats if candidates > 1 else 0)
+        """The most epochs that the search of so many candidates takes, with what is trained after it."""
+        longest = replace(self.space.base_plan, epochs=self.halving.rungs[-1].epochs)
+        searched = halving_epochs(self.halving, candidates, self.repeats if candidates > 1 else 0)
+        return searched + self.afterwards.epochs(longest)
 
     def fewest_epochs(self, candidates: int) -> int:
         """The fewest epochs that it takes."""
+        shortest = replace(self.space.base_plan, epochs=self.space.epochs[0])
+        again = self.afterwards.refit_plan(shortest).epochs if self.afterwards.refit else 0
         repeats = self.repeats if candidates > 1 else 0
-        return fewest_epochs(self.halving, candidates, self.space.epochs[0], repeats)
+        return fewest_epochs(self.halving, candidates, shortest.epochs, repeats) + again
 
     def new_searcher(self, known: Iterable[tuple[Plan, float | None]] = ()) -> Searcher:
         """A searcher that has been told these plans, with their scores, in the order in which they were asked for."""
@@ -107,16 +118,18 @@ def search_plan(settings: RunSettings, prepared: Prepared) -> SearchPlan:
     searched = space_of(settings, len(prepared.split.train))
     searcher = _searcher_name(settings, searched)
     wanted = _wanted(settings, searched, searcher)
-    halving, note = _halving(settings, searched, searcher, wanted)
+    stops = stopping(settings, searched, searcher, wanted, prepared)
     return SearchPlan(
         space=searched,
         searcher=searcher,
         seed=settings.seed,
         wanted=wanted,
-        halving=halving,
+        halving=stops.halving,
         folds=_folds(settings, prepared, wanted),
         score=score_of(settings, prepared.task.kind),
-        note=note,
+        afterwards=afterwards(settings, prepared.split),
+        screening=stops.screening,
+        note=stops.note,
     )
 
 
@@ -136,13 +149,14 @@ def _of_found_plans(settings: RunSettings, prepared: Prepared) -> SearchPlan:
         halving=to_the_end(searched.epochs[-1]),
         folds=(Fold(train=prepared.split.train, judge=prepared.split.valid),),
         score=score_of(settings, prepared.task.kind),
+        afterwards=afterwards(settings, prepared.split),
         plans=(plan,) * count,
     )
 
 
 def to_the_end(epochs: int) -> Halving:
     """One rung, at the end: nobody is stopped."""
-    return Halving(rungs=(Rung(epochs=epochs),), patience=_NEVER)
+    return Halving(rungs=(Rung(epochs=epochs),), patience=None)
 
 
 def score_of(settings: RunSettings, task: str) -> Score:
@@ -216,9 +230,6 @@ def _searcher_name(settings: RunSettings, searched: Space) -> str:
     name = settings.searcher or ("quasi" if searched.size is None else "grid")
     if name not in SEARCHERS:
         raise UsageError(f"There is no searcher {name!r}.", fix=f"Choose one of: {', '.join(SEARCHERS)}.")
-    if name == "tpe" and settings.halving:
-        fix = "Leave out --halving, or search with --searcher quasi."
-        raise UsageError("TPE learns from trainings that went to the end, so nobody is stopped early.", fix=fix)
     return name
 
 
@@ -230,26 +241,6 @@ def _wanted(settings: RunSettings, searched: Space, searcher: str) -> int:
     size = searched.size
     asked = settings.trials or (size if searcher == "grid" and size else _TRIALS)
     return min(asked, size) if size else asked
-
-
-def _halving(settings: RunSettings, searched: Space, searcher: str, wanted: int) -> tuple[Halving, str | None]:
-    """As the settings want it; without it there is one rung, at the end, and nobody is stopped."""
-    last = searched.epochs[-1]
-    whole = to_the_end(last)
-    automatic = wanted >= ENOUGH_TO_HALVE and searcher != "tpe"
-    wants = automatic if settings.halving is None else settings.halving
-    rungs = rungs_of(searched.epochs if searched.epochs[1:] else _doublings(last))
-    if not wants or len(rungs) < 2:
-        return whole, None
-    if not providers.kind(settings.provider).pauses:
-        degraded, note = without_pausing(Halving(rungs=rungs))
-        return replace(degraded, patience=_NEVER), note
-    return Halving(rungs=rungs), None
-
-
-def _doublings(last: int) -> Sequence[int]:
-    """Where candidates can be compared on the way to a single length."""
-    return [last // divisor for divisor in (4, 2, 1) if last // divisor]
 
 
 def _folds(settings: RunSettings, prepared: Prepared, wanted: int) -> tuple[Fold, ...]:

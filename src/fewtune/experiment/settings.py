@@ -14,7 +14,15 @@ Values = tuple[float, ...] | str
 
 _AXES = ("epochs", "batch_sizes", "learning_rates", "rank", "prompt_loss_weight", "adapt_top")
 """Settings of several values; in runs of version 0.1 the last three are single numbers."""
-_BEFORE: Mapping[str, Any] = {"score": "loss", "search_on": None}
+_WITHOUT_IDENTITY = ("data", "trials", "more_data")
+_BEFORE: Mapping[str, Any] = {
+    "score": "loss",
+    "search_on": None,
+    "rung_share": None,
+    "median_stop": False,
+    "refit": False,
+    "average_refit": False,
+}
 """What was done before there was such a setting. So it does not count in the identity of a run, and a run that was
 stored without it is still the same."""
 
@@ -46,11 +54,22 @@ class RunSettings:
     search_on: str | None = None
     """A cheap base on which the search is made; its best plans are then trained on `base`."""
     halving: bool | None = False
-    """Stop candidates at rungs; None: from 8 candidates on."""
+    """Stop candidates at rungs; None: from 4 candidates on."""
+    rung_share: float | None = None
+    """Share of the training rows that all candidates are compared on before the rungs; None: no such rung."""
+    median_stop: bool = False
+    """Stop candidates by the median rule, in place of rungs."""
     folds: int | None = 0
     """Folds that the finalists are trained on; None: 5 below 60 validation rows, else 3."""
     score: str = "auto"
     """What trials are chosen by: `loss`, `exact_match`, or `auto`."""
+    refit: bool | None = False
+    """Train the winner once more, on validation rows too; None: unless it costs money or the rows were given."""
+    average_refit: bool = False
+    """Make it the mean of its last epochs' adapters where folds say that this is better."""
+    more_data: bool = False
+    """Train the winner on parts of its rows, to tell what more would bring. No part of the run's identity: it
+    changes nothing about the model, so it may be asked afterwards."""
     gradient_accumulation: int = 1
     averaged_checkpoints: int = 1
     cooldown: float = 0.0
@@ -98,7 +117,7 @@ class RunSettings:
         told = {
             name: value
             for name, value in self.to_json().items()
-            if name not in ("data", "trials") and (name not in _BEFORE or value != _BEFORE[name])
+            if name not in _WITHOUT_IDENTITY and not (name in _BEFORE and value == _BEFORE[name])
         }
         digest = hashlib.sha256(json.dumps([told, data_sha256], sort_keys=True).encode()).hexdigest()
         stem = "".join(c if c.isalnum() else "-" for c in Path(self.data).stem.lower()).strip("-")

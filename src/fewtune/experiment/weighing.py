@@ -16,13 +16,14 @@ from fewtune.data.encode import Encoder
 from fewtune.evaluation.baselines import choose_shots
 from fewtune.evaluation.metrics import PRIMARY
 from fewtune.experiment.answering import BASE_SYSTEM, FEW_SHOT, TUNED, System, score_rows
-from fewtune.experiment.finals import repeat_name
+from fewtune.experiment.finals import trainings
 from fewtune.experiment.interruption import Interruption
 from fewtune.experiment.measuring import Score
 from fewtune.experiment.outcome import Outcome
 from fewtune.experiment.preparation import Prepared
 from fewtune.experiment.progress import Watch
 from fewtune.providers.contract import BASE, Provider
+from fewtune.search.folds import Finalist
 from fewtune.search.worth import Worth, worth
 from fewtune.store.runs import PredictionRecord, Runs
 from fewtune.types import Example
@@ -104,7 +105,6 @@ def _judged(scoring: Scoring, outcome: Outcome) -> tuple[_Judged, ...]:
     estimate, choice, search = outcome.choice.estimate, outcome.choice, outcome.search
     if estimate is None:
         return ()
-    places = range(len(search.space.seeds)) if choice.groups else (0,)
     rows = [(fold, one) for fold in sorted(set(choice.groups or (0,))) for one in search.folds[fold].judge]
     checkpoints = {(one.trial_id, one.epoch): one.model for one in scoring.store.checkpoints(scoring.run_id)}
     plans = {one.id: one for one in outcome.readings}
@@ -112,10 +112,10 @@ def _judged(scoring: Scoring, outcome: Outcome) -> tuple[_Judged, ...]:
     def models(shares: Mapping[str, float], fold: int) -> Models:
         found: dict[str, float] = {}
         for name, share in shares.items():
-            plan = plans[name]
-            for place in places:
-                trial = repeat_name(plan.candidate, plan.plan.epochs, fold, place)
-                found[checkpoints[trial, plan.plan.epochs]] = share / len(places)
+            epochs = plans[name].plan.epochs
+            trained = trainings(search, Finalist(candidate=plans[name].candidate, epochs=epochs))
+            own = [trial for (one, place), trial in trained.items() if one == fold and (choice.groups or place == 0)]
+            found |= {checkpoints[trial, epochs]: share / len(own) for trial in own}
         return found
 
     chosen = zip(estimate.positions, estimate.choices, strict=True)

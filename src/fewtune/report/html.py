@@ -19,7 +19,7 @@ import jinja2
 from markupsafe import Markup
 
 from fewtune.errors import from_os_error
-from fewtune.report import charts, curves, metrics, tables, views, words
+from fewtune.report import charts, curves, metrics, sizes, tables, views, words
 from fewtune.report.summary import Interval, PredictionLine, Summary, SystemLine
 from fewtune.report.word_changes import word_changes
 
@@ -205,7 +205,8 @@ def _bars(summary: Summary) -> tuple[Bar, ...]:
 def _charts(summary: Summary) -> dict[str, tuple[Markup, Markup]]:
     """Each chart drawn for a wide and for a narrow page; those with nothing to draw are left out."""
     drawn: dict[str, tuple[Markup, Markup]] = {}
-    for name, draw in (("comparison", charts.comparison), ("curves", curves.learning_curves)):
+    drawings = (("comparison", charts.comparison), ("curves", curves.learning_curves), ("sizes", sizes.sizes))
+    for name, draw in drawings:
         wide, narrow = draw(summary, _WIDE), draw(summary, _NARROW)
         if wide and narrow:
             drawn[name] = (Markup(wide), Markup(narrow))

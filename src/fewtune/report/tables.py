@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fewtune.evaluation import metrics as evaluation
-from fewtune.report import metrics, words, worth
+from fewtune.report import afterwards, metrics, words, worth
 from fewtune.report.data_part import DataPart
 from fewtune.report.metrics import Metric
 from fewtune.report.summary import CutLine, Difference, Search, Summary, TrialLine, WinnerLoss
@@ -122,6 +122,7 @@ def search_lines(summary: Summary) -> tuple[str, ...]:
         lines.append(words.saved(saved.epochs, saved.grid_epochs, saved.share))
     if summary.search.estimate:
         lines.append(_estimated(summary.search.estimate, summary.search.score))
+    lines += afterwards.lines(summary)
     if summary.search.cut:
         lines.append(_cut(summary.search.cut))
     return tuple(lines)
@@ -159,12 +160,21 @@ def _searched(search: Search) -> str:
     if search.searcher == "given":
         return f"{words.counted(search.candidates, 'plan')} from the cheap base, trained on one split."
     found = words.counted(search.candidates, "candidate")
-    halved = f", the worse half stopped after {_listed(search.rungs[:-1])} epochs" if search.rungs[1:] else ""
+    halved = _stopped(search)
     again = [words.counted(search.folds, "fold")] * bool(search.folds)
     again += [words.counted(len(search.seeds), "seed")] * (len(search.seeds) > 1)
     finals = f"; the best {len(search.finalists)} trained again on {' and '.join(again)}" if again else ""
     by = "exact match, then validation loss" if search.score == "exact_match" else "validation loss"
     return f"{found} ({search.searcher}), chosen by {by}{halved}{finals}."
+
+
+def _stopped(search: Search) -> str:
+    """How candidates were stopped early, if they were."""
+    first = [f"on {100 * search.rung_share:g} % of the rows"] if search.rung_share else []
+    rungs = [f"after {_listed(search.rungs[:-1])} epochs"] if search.rungs[1:] else []
+    if search.stopped_by == "median":
+        return ", those worse than the median of the others stopped" if rungs else ""
+    return f", the worse half stopped {' and '.join([*first, *rungs])}" if first or rungs else ""
 
 
 def _listed(numbers: tuple[int, ...]) -> str:
@@ -250,7 +260,7 @@ def system_meaning(summary: Summary, name: str) -> str:
     return {
         "base": f"{summary.base} as it came, before any training",
         "few-shot": f"the base given {examples} in its prompt, not trained",
-        "tuned": f"the base trained on {words.counted(summary.data.train_rows, 'row')} of your data",
+        "tuned": f"the base trained on {words.counted(afterwards.trained_rows(summary), 'row')} of your data",
     }.get(name, "")
 
 

@@ -91,27 +91,28 @@ def admit(budget: Budget, spent: Cost, wanted: Sequence[Start]) -> Admission:
 
 
 def halving_epochs(halving: Halving, candidates: int, repeats: int = 0) -> int:
-    """The most epochs that a whole search can take: rungs, and each finalist `repeats` times anew."""
-    total, done = 0, 0
+    """The most epochs of all rows that a whole search can take: rungs, and each finalist `repeats` times anew."""
+    total, done, share = 0.0, 0, halving.rungs[0].share
     for rung in halving.rungs:
-        total += candidates * (rung.epochs - done)
-        candidates, done = halving.kept(candidates), rung.epochs
-    return total + min(FINALISTS, candidates) * halving.rungs[-1].epochs * repeats
+        done = done if rung.share == share else 0
+        total += candidates * (rung.epochs - done) * rung.weight
+        candidates, done, share = halving.kept(candidates), rung.epochs, rung.share
+    return math.ceil(total) + min(FINALISTS, candidates) * halving.rungs[-1].epochs * repeats
 
 
 def fewest_epochs(halving: Halving, candidates: int, shortest: int, repeats: int = 0) -> int:
     """The fewest epochs that a whole search takes, unless trainings fail.
 
-    No candidate turns before it was read more often than the patience says, and a finalist is as long as the
-    `shortest` plan at least.
+    No curve turns before it was read twice, and a finalist is as long as the `shortest` plan at least.
     """
-    turned = halving.patience + 1
-    total, done = 0, 0
+    total, done, share = 0.0, 0, halving.rungs[0].share
     for rung in halving.rungs:
-        reached = min(rung.epochs, max(turned, halving.rungs[0].epochs))
-        total += candidates * max(0, reached - done)
-        candidates, done = halving.kept(candidates), rung.epochs
-    return total + min(FINALISTS, candidates) * shortest * repeats
+        done = done if rung.share == share else 0
+        reached = rung.epochs if halving.patience is None else min(rung.epochs, max(2, halving.rungs[0].epochs))
+        total += candidates * max(0, reached - done) * rung.share
+        kept = 1 if halving.rule == "median" else halving.kept(candidates)
+        candidates, done, share = kept, rung.epochs, rung.share
+    return math.floor(total) + min(FINALISTS, candidates) * shortest * repeats
 
 
 def grid_epochs(epochs: Sequence[int], trunks: int) -> int:
