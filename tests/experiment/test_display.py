@@ -60,6 +60,7 @@ def estimate() -> Estimate:
     )
     return Estimate(
         epochs_total=6,
+        epochs_fewest=6,
         tokens=Tokens(train_per_epoch=Range.exactly(13_736), valid=Range.exactly(3_000)),
         offers=(here, there),
     )

@@ -310,3 +310,11 @@ def ends(seen: list[Progress]) -> int:
     """How often a trial was seen at its end, at most."""
     told = Counter(one.trial for one in seen if isinstance(one, Training) and one.epoch >= one.epochs)
     return max(told.values(), default=0)
+
+
+@pytest.mark.parametrize("options", [{}, {"halving": False, "folds": 0}, {"folds": 0, "seeds": (0, 1)}])
+def test_a_sweep_takes_no_more_and_no_less_than_its_estimate_says(few_rows: Path, options: dict[str, Any]) -> None:
+    estimated = fewtune.estimate(few_rows, **GRID, **options, refit=False)
+    saved = fewtune.sweep(few_rows, **GRID, **options, refit=False).summary.saved_against_grid
+    assert saved is not None
+    assert estimated.epochs_fewest <= saved.epochs <= estimated.epochs_total

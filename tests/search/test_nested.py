@@ -61,3 +61,23 @@ def test_too_few_rows_or_folds_give_no_estimate() -> None:
     assert by_resampling({"a": [1.0, 2.0]}, {"a": 1}) is None
     assert by_folds({"a": [1.0, 2.0]}, {"a": 1}, [0, 0]) is None
     assert by_folds({"a": [1.0, 2.0]}, {"a": 1}, [0, 1], chose=(0, 1)) is None
+
+
+def test_it_is_told_who_was_chosen_without_each_row() -> None:
+    losses = {"a": [1.0, 1.1, 0.9] * 5, "b": [5.0, 5.1, 4.9] * 5}
+    estimate = by_resampling(losses, {"a": 2, "b": 1})
+    assert estimate is not None and set(map(str, estimate.choices)) == {"{'a': 1.0}"}
+
+
+def test_what_the_first_score_cannot_tell_the_second_one_decides() -> None:
+    wrong = {"a": [1.0, 0.0] * 10, "b": [1.0, 0.0] * 10}
+    losses = {"a": [3.0, 3.1] * 10, "b": [1.0, 1.2] * 10}
+    cost = {"a": 1, "b": 2}
+    for estimate in (
+        by_resampling(wrong, cost, then=losses),
+        by_folds(wrong, cost, [place // 5 for place in range(20)], then=losses),
+    ):
+        assert estimate is not None
+        assert {name for one in estimate.choices for name in one} == {"b"}
+    alone = by_resampling(wrong, cost)
+    assert alone is not None and {name for one in alone.choices for name in one} == {"a"}

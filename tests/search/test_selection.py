@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewtune.errors import TrainingError
-from fewtune.search.selection import Selection, select
+from fewtune.search.selection import Scores, Selection, select, select_by
 from fewtune.statistics import standard_error
 
 GENERATOR = np.random.default_rng(3)
@@ -98,3 +98,11 @@ def test_ties_are_named_by_rising_loss() -> None:
     means = {name: 4.0 + index / 1000 for index, name in enumerate("abcd")}
     tied = chosen_from({**rows}, means).tied
     assert list(tied) == sorted(tied)
+
+
+def test_equal_shares_of_right_answers_are_told_apart_by_the_loss() -> None:
+    wrong = Scores(rows={"a": [1.0, 0.0] * 10, "b": [0.0, 1.0] * 10}, means={"a": 0.5, "b": 0.5})
+    losses = Scores(rows={"a": [1.0, 1.2] * 10, "b": [3.0, 3.1] * 10}, means={"a": 1.1, "b": 3.05})
+    cost = {"a": 2, "b": 1}
+    assert select_by([wrong], cost).chosen == "b"
+    assert select_by([wrong, losses], cost) == Selection(best="a", chosen="a", tied=())

@@ -44,6 +44,12 @@ def test_a_curve_told_twice_is_one_curve_in_order() -> None:
     assert set(curves(told)) == {0, 1}
 
 
+def test_a_share_of_right_answers_that_stands_still_has_not_turned_while_the_loss_falls() -> None:
+    falling = [Reading(candidate=1, epochs=n, score=0.5, loss=3.0 - n) for n in range(1, 5)]
+    assert not has_turned(falling, 2)
+    assert has_turned([Reading(candidate=1, epochs=n, score=0.5, loss=3.0) for n in range(1, 5)], 2)
+
+
 def test_the_median_rule_compares_the_best_so_far_with_the_means_of_the_others() -> None:
     others = {name: scores([4.0, 2.0], name) for name in range(1, 5)}
     assert is_above_median(0, {0: scores([5.0, 3.1]), **others}, 2)

@@ -96,3 +96,14 @@ def test_threads_that_open_a_new_file_at_the_same_moment_all_succeed(tmp_path: P
             for opened in [threads.submit(open_together) for _ in range(6)]:
                 opened.result()
             assert pragma(path, "user_version") == len(MIGRATIONS)
+
+
+def test_a_file_from_before_exact_rows_were_kept_gets_the_column_and_keeps_its_points(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    with open_database(path).begin() as connection:
+        columns = "run_id, trial_id, step, epoch, tokens, seconds"
+        connection.execute(text(f"INSERT INTO points ({columns}) VALUES ('r', 't', 1, 1, 5, 0)"))
+        connection.execute(text("ALTER TABLE points DROP COLUMN valid_row_exact"))
+        connection.execute(text("PRAGMA user_version = 2"))
+    with open_database(path).connect() as connection:
+        assert connection.execute(text("SELECT tokens, valid_row_exact FROM points")).one() == (5, None)

@@ -13,33 +13,37 @@ def register(app: typer.Typer) -> None:
 
 
 def estimate(
+    context: typer.Context,
     data: options.Data,
     base: options.Base = None,
+    provider: options.ProviderName = None,
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
     learning_rate: options.LearningRate = None,
+    rank: options.Rank = None,
+    seeds: options.Seeds = None,
+    space: options.Space = None,
+    searcher: options.Searcher = None,
+    trials: options.Trials = None,
+    halving: options.Halving = None,
+    rung_share: options.RungShare = None,
+    median_stop: options.MedianStop = False,
+    folds: options.Folds = None,
+    refit: options.Refit = None,
+    more_data: options.MoreData = False,
+    search_on: options.SearchOn = None,
     recipe: options.RecipeName = None,
     prompt_column: options.PromptColumn = None,
     completion_column: options.CompletionColumn = None,
     prompt_template: options.PromptTemplate = None,
     json: options.Json = False,
 ) -> None:
-    """Tokens, dollars and time of a sweep, on this machine and at hosted services."""
+    """Tokens, dollars and time of the sweep that the same options would make, here and at hosted services."""
     import fewtune
     from fewtune.cli.offers import show_estimate
 
-    found = fewtune.estimate(
-        data,
-        base=base,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        recipe=recipe,
-        prompt_column=prompt_column,
-        completion_column=completion_column,
-        prompt_template=prompt_template,
-    )
-    show_estimate(found, json)
+    given = {key: value for key, value in context.params.items() if key != "json"}
+    show_estimate(fewtune.estimate(**given), json)
 
 
 def prices(json: options.Json = False) -> None:

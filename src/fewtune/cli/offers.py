@@ -12,7 +12,7 @@ from rich.table import Table
 from fewtune.cli.show import print_json
 from fewtune.cost.estimate import Offer, Range, spoken_duration
 from fewtune.cost.prices import Price
-from fewtune.experiment.display import between, dollars
+from fewtune.experiment.display import between, dollars, epochs_in_all, estimate_line
 from fewtune.experiment.estimating import Estimate
 
 
@@ -21,8 +21,10 @@ def show_estimate(found: Estimate, as_json: bool) -> None:
         print_json(_document(found))
         return
     console = Console(highlight=False, markup=False)
+    if found.searched:
+        console.print(f"The search on the cheap base: {estimate_line(found.searched, services=False)}. Its plans then:")
     per_epoch = _tokens(found.tokens.train_per_epoch)
-    console.print(f"{per_epoch} training tokens an epoch, {found.epochs_total} epochs in all.")
+    console.print(f"{per_epoch} training tokens an epoch, {epochs_in_all(found)} in all.")
     table = Table(box=None, pad_edge=False)
     for heading in ("where", "model", "dollars", "time", "price read"):
         table.add_column(heading, overflow="fold")
@@ -48,7 +50,14 @@ def _tokens(found: Range) -> str:
 def _document(found: Estimate) -> dict[str, Any]:
     """Schema version 1; ranges have `low` and `high`."""
     offers = [{**asdict(one), "date": str(one.date) if one.date else None} for one in found.offers]
-    return {"schema_version": 1, "epochs": found.epochs_total, "tokens": asdict(found.tokens), "offers": offers}
+    return {
+        "schema_version": 1,
+        "epochs": found.epochs_total,
+        "epochs_fewest": found.epochs_fewest,
+        "tokens": asdict(found.tokens),
+        "offers": offers,
+        "searched": _document(found.searched) if found.searched else None,
+    }
 
 
 def show_prices(prices: Sequence[Price], as_json: bool) -> None:

@@ -56,6 +56,13 @@ Folds = Annotated[
         "--folds", help="Train the finalists on folds too; run: 0, sweep: 5 below 60 validation rows, else 3."
     ),
 ]
+SearchOn = Annotated[
+    str | None,
+    typer.Option("--search-on", help="Search on this cheap base, as on pocket; then train its best plans on --base."),
+]
+Score = Annotated[
+    str | None, typer.Option("--score", help="What trials are chosen by: loss, exact_match or auto; default: auto.")
+]
 Refit = Annotated[
     bool | None,
     typer.Option(

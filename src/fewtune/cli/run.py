@@ -10,7 +10,7 @@ from fewtune.cli import options
 
 _HELP = {
     "run": "Check and split the data, train, choose, compare with a good prompt, and write the report.",
-    "sweep": "Search for the best plan and name it, and those tied with it; the base is not compared.",
+    "sweep": "Say whether to tune at all, by rows that chose nothing, and name the best plan and those tied with it.",
     "train": "Train one plan, with a short cooldown at its end.",
 }
 
@@ -46,6 +46,8 @@ def _training_command(name: str) -> Callable[..., None]:
         rung_share: options.RungShare = None,
         median_stop: options.MedianStop = False,
         folds: options.Folds = None,
+        score: options.Score = None,
+        search_on: options.SearchOn = None,
         refit: options.Refit = None,
         average_refit: options.AverageRefit = False,
         more_data: options.MoreData = False,

@@ -45,10 +45,11 @@ def agree(
 
 
 def whole_estimate(settings: RunSettings, prepared: Prepared, search: SearchPlan) -> Estimate:
-    """Of the whole search, here and at every service."""
+    """Of the whole search, here and at every service, from its cheapest course to its dearest."""
     today = datetime.datetime.now(datetime.UTC).date()
     plans = search.new_searcher().ask(search.wanted)
-    return estimate_sweep(prepared, plans, search.epochs(search.wanted), settings, today)
+    most, fewest = search.epochs(search.wanted), search.fewest_epochs(search.wanted)
+    return estimate_sweep(prepared, plans, most, fewest, settings, today)
 
 
 def _together(given: Budget, stored: AgreementRecord | None) -> Budget:

@@ -143,6 +143,21 @@ def scoring(example: Example, shots: Shots = ()) -> Request:
     )
 
 
+def score_rows(
+    provider: Provider,
+    system: System,
+    rows: Sequence[Example],
+    store: Runs,
+    run_id: str,
+    watch: Watch,
+    interruption: Interruption,
+) -> None:
+    """Ask a system for the scores of these rows' own answers that the store does not have yet."""
+    have = {one.row for one in store.predictions(run_id) if one.system == system.name and one.log_likelihoods}
+    requests = [scoring(row, system.shots.get(row.row, ())) for row in rows if row.row not in have]
+    _ask(provider, system, requests, lambda one: store.put_predictions(run_id, [one]), watch, interruption)
+
+
 def _ask(
     provider: Provider,
     system: System,

@@ -35,7 +35,10 @@ def read_axes(given: Mapping[str, Any], rate: RateKind) -> dict[str, Any]:
 
 
 def check_single(settings: RunSettings) -> None:
-    """Raises UsageError where a setting has several values."""
+    """Raises UsageError where a setting has several values, or others are to be found elsewhere."""
+    if settings.search_on is not None:
+        fix = "Leave out --search-on, or use: fewtune sweep"
+        raise UsageError("--search-on searches, and train makes one plan.", fix=fix)
     for name, setting in SETTINGS.items():
         values: Stored = getattr(settings, setting)
         if isinstance(values, str) or values[1:]:

@@ -63,7 +63,7 @@ def estimate_html(found: Estimate) -> str:
     folded = f"<details><summary>{count(len(rest))} more</summary>{_table(headings, map(_offer, rest))}</details>"
     tokens = between(found.tokens.train_per_epoch, lambda number: count(round(number)))
     return (
-        f"<p>{_text(tokens)} training tokens an epoch, {counted(found.epochs_total, 'epoch')} in all.</p>"
+        f"<p>{_text(tokens)} training tokens an epoch, {epochs_in_all(found)} in all.</p>"
         f"{_table(headings, map(_offer, first))}{folded if rest else ''}"
         "<p><small>* not verified on the service's own page. Services bill by their own count of tokens, "
         "and serving a tuned model costs extra.</small></p>"
@@ -101,12 +101,18 @@ def export_html(done: Export) -> str:
     return _table(("export", ""), ((_bold(name), told) for name, told in rows))
 
 
-def estimate_line(found: Estimate) -> str:
+def epochs_in_all(found: Estimate) -> str:
+    """`27 to 41 epochs`, or `6 epochs`."""
+    most = counted(found.epochs_total, "epoch")
+    return most if found.epochs_fewest == found.epochs_total else f"{found.epochs_fewest} to {most}"
+
+
+def estimate_line(found: Estimate, *, services: bool = True) -> str:
     """`6 epochs, on this machine 26 s to 1 min 5 s, 14 prices of services`."""
     here = found.here.seconds if found.here else None
     time = f", on this machine {between(here, spoken_duration)}" if here else ""
-    services = sum(offer.date is not None for offer in found.offers)
-    return f"{counted(found.epochs_total, 'epoch')}{time}, {counted(services, 'price')} of services"
+    known = sum(offer.date is not None for offer in found.offers)
+    return f"{epochs_in_all(found)}{time}" + (f", {counted(known, 'price')} of services" if services else "")
 
 
 def _offer(offer: Offer) -> tuple[str, ...]:

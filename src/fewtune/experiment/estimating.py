@@ -6,7 +6,7 @@ import datetime
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fewtune import providers
 from fewtune.cost import prices
@@ -27,9 +27,15 @@ class Estimate:
     """Tokens of a sweep and what they cost where."""
 
     epochs_total: int
+    """The most: all who may go on at a rung do, and the finalists are the longest plans."""
+    epochs_fewest: int
+    """The fewest; equal to the most where nobody can be stopped and nothing is repeated."""
     tokens: Tokens
     offers: tuple[Offer, ...]
-    """This machine first, if it is known how fast it is; then services, cheapest first."""
+    """This machine first, if it is known how fast it is; then services, cheapest first. Lower ends are for the fewest
+    epochs, upper ends for the most."""
+    searched: Estimate | None = None
+    """What the search on a cheap base takes before, where there is one."""
 
     @property
     def here(self) -> Offer | None:
@@ -43,7 +49,7 @@ class Estimate:
 
 
 def estimate_sweep(
-    prepared: Prepared, plans: Sequence[Plan], epochs: int, settings: RunSettings, today: datetime.date
+    prepared: Prepared, plans: Sequence[Plan], epochs: int, fewest: int, settings: RunSettings, today: datetime.date
 ) -> Estimate:
     """Price so many epochs everywhere; the speed of this machine is measured where torch is installed.
 
@@ -53,14 +59,30 @@ def estimate_sweep(
         train_per_epoch=_count(prepared, prepared.split.train), valid=_count(prepared, prepared.split.valid)
     )
     speed = _speed(prepared, settings, plans)
-    offers = estimate(
-        tokens,
-        epochs_total=epochs,
-        validations=epochs,
-        prices=prices.available(prices.load(), today),
-        machine=speed,
+    most, least = (
+        estimate(
+            tokens,
+            epochs_total=count,
+            validations=count,
+            prices=prices.available(prices.load(), today),
+            machine=speed,
+        )
+        for count in (epochs, fewest)
     )
-    return Estimate(epochs_total=epochs, tokens=tokens, offers=offers)
+    lower = {(one.service, one.model): one for one in least}
+    offers = tuple(_from(lower[one.service, one.model], one) for one in most)
+    return Estimate(epochs_total=epochs, epochs_fewest=fewest, tokens=tokens, offers=offers)
+
+
+def _from(least: Offer, most: Offer) -> Offer:
+    """The same offer from its cheapest to its dearest."""
+    seconds = most.seconds and least.seconds and Range(low=least.seconds.low, high=most.seconds.high)
+    return replace(
+        most,
+        tokens_billed=Range(low=least.tokens_billed.low, high=most.tokens_billed.high),
+        usd=Range(low=least.usd.low, high=most.usd.high),
+        seconds=seconds,
+    )
 
 
 def _count(prepared: Prepared, examples: Sequence[Example]) -> Range:

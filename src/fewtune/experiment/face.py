@@ -25,6 +25,7 @@ from fewtune.experiment.notebook import watched
 from fewtune.experiment.options import Options, RunOptions
 from fewtune.experiment.preparation import Decide, Prepared, prepare_rows
 from fewtune.experiment.progress import Watch
+from fewtune.experiment.proxying import proxy_of
 from fewtune.experiment.searching import default_rates, rate_kind, search_plan
 from fewtune.experiment.settings import RunSettings
 from fewtune.experiment.settings import Values as Stored
@@ -156,7 +157,7 @@ def run(data: str | Path, **options: Unpack[RunOptions]) -> Run:
 
 
 def sweep(data: str | Path, **options: Unpack[RunOptions]) -> Run:
-    """Search for the best plan and name it, with those tied; takes the options of `run`, and judges nothing."""
+    """Say whether to tune at all, and name the best plan; takes the options of `run`, leaves the test rows alone."""
     return _execute(str(data), options, evaluate=False)
 
 
@@ -206,10 +207,12 @@ def prepare(data: str | Path, *, decide: Decide | None = None, **options: Unpack
 
 
 def estimate(data: str | Path, **options: Unpack[Options]) -> Estimate:
-    """Tokens, dollars and time of the run that the same options would make; nothing is trained or sent."""
-    settings = _settings(str(data), options)
+    """Tokens, dollars and time of the sweep that the same options would make; nothing is trained or sent."""
+    settings = _settings(str(data), options, searches=True)
     prepared = prepare_rows(settings)
-    return whole_estimate(settings, prepared, search_plan(settings, prepared))
+    found = whole_estimate(settings, prepared, search_plan(settings, prepared))
+    proxy = proxy_of(settings, prepared)
+    return replace(found, searched=whole_estimate(proxy.settings, proxy.prepared, proxy.search)) if proxy else found
 
 
 def open_run(name: str) -> Run:
@@ -287,7 +290,9 @@ def _settings(data: str, options: Options, *, searches: bool = False) -> RunSett
 
     common = configuration.load(base=options.get("base"), provider=options.get("provider"), seed=options.get("seed"))
     default = RunSettings(data=data)
-    axes = read_axes(options, rate_kind(common.provider))
+    search_on = options.get("search_on")
+    searches = searches or search_on is not None
+    axes = read_axes(options, rate_kind("local" if search_on else common.provider))
     halving, folds = (
         halving_given(options.get("halving"), options.get("rung_share"), options.get("median_stop"), searches),
         options.get("folds"),
@@ -305,6 +310,8 @@ def _settings(data: str, options: Options, *, searches: bool = False) -> RunSett
         rung_share=options.get("rung_share"),
         median_stop=bool(options.get("median_stop")),
         folds=default.folds if folds is None and not searches else folds,
+        search_on=search_on,
+        score=options.get("score") or default.score,
         refit=options.get("refit"),
         average_refit=bool(options.get("average_refit")),
         more_data=bool(options.get("more_data")),

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from fewtune.experiment.measuring import rows_at, trial_name
+from fewtune.experiment.measuring import point_at, trial_name, wrong_rows
 from fewtune.experiment.rounds import Rounds, as_trial
 from fewtune.experiment.searching import SearchPlan
 from fewtune.experiment.sweep import Sweep
 from fewtune.providers.contract import Trial
 from fewtune.search.budget import Cut
 from fewtune.search.folds import Finalist, Repeat, finalists, pooled, repeats
+from fewtune.store.runs import PointRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,9 @@ class Pooled:
 
     finalist: Finalist
     rows: tuple[float, ...]
+    """Losses."""
+    wrong: tuple[float, ...] | None
+    """1 where the row was not answered exactly, 0 where it was; None where that is not told."""
     groups: tuple[int, ...]
     """The fold of each row."""
 
@@ -64,12 +68,18 @@ def _pooled(sweep: Sweep, search: SearchPlan, chosen: Sequence[Finalist]) -> tup
     """A finalist that failed on a fold takes no part any more."""
     found: list[Pooled] = []
     for finalist in chosen:
-        scores = {
-            place: rows_at(sweep.store, sweep.run_id, name, finalist.epochs)
+        points = {
+            place: point_at(sweep.store, sweep.run_id, name, finalist.epochs)
             for place, name in trainings(search, finalist).items()
         }
-        measured = {place: rows for place, rows in scores.items() if rows is not None}
-        if len(measured) == len(scores):
-            rows, groups = pooled(measured)
-            found.append(Pooled(finalist=finalist, rows=rows, groups=groups))
+        measured = {place: point for place, point in points.items() if point and point.valid_row_losses}
+        if len(measured) == len(points):
+            found.append(_together(finalist, measured))
     return tuple(found)
+
+
+def _together(finalist: Finalist, points: Mapping[tuple[int, int], PointRecord]) -> Pooled:
+    rows, groups = pooled({place: point.valid_row_losses or () for place, point in points.items()})
+    wrong = {place: found for place, point in points.items() if (found := wrong_rows(point))}
+    exact = pooled(wrong)[0] if len(wrong) == len(points) else None
+    return Pooled(finalist=finalist, rows=rows, wrong=exact, groups=groups)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args
 
 from fewtune.search.reading import Reading
 from fewtune.store.runs import CheckpointRecord, PointRecord, Runs, TrialRecord
 from fewtune.types import Plan
 
 Record = TypeVar("Record", PointRecord, CheckpointRecord)
+
+Score = Literal["loss", "exact_match"]
+"""What trials are chosen by: the validation loss, or the share of rows whose every trained token is the likeliest."""
+SCORES: tuple[Score, ...] = get_args(Score)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +52,9 @@ def is_screening(trial: str) -> bool:
     return trial.endswith("-part")
 
 
-def measured(store: Runs, run_id: str, candidates: Mapping[int, Plan], share: float = 1.0) -> tuple[Reading, ...]:
+def measured(
+    store: Runs, run_id: str, candidates: Mapping[int, Plan], score: Score, share: float = 1.0
+) -> tuple[Reading, ...]:
     """Every validation of every candidate at the end of an epoch; a failure is one that is not finite.
 
     Those on a share of the rows, where candidates were compared on one, are among them.
@@ -59,7 +65,7 @@ def measured(store: Runs, run_id: str, candidates: Mapping[int, Plan], share: fl
     for number in candidates:
         for name, part in ((screening_name(number), share), (trial_name(number), 1.0)):
             curve = [
-                _reading(number, one.epoch, point, part)
+                _reading(number, one.epoch, point, score, part)
                 for one in checkpoints.get(name, ())
                 if (point := _validated(points.get(name, ()), one)) is not None
             ]
@@ -110,20 +116,32 @@ def plan_readings(
     return tuple(found)
 
 
-def rows_at(store: Runs, run_id: str, trial: str, epochs: int) -> tuple[float, ...] | None:
-    """The row losses of a trial when so many epochs were done."""
+def point_at(store: Runs, run_id: str, trial: str, epochs: int) -> PointRecord | None:
+    """The validation of a trial when so many epochs were done."""
     points = [point for point in store.points(run_id) if point.trial_id == trial]
     for checkpoint in store.checkpoints(run_id):
         if checkpoint.trial_id == trial and checkpoint.epoch == epochs:
-            point = _validated(points, checkpoint)
-            return tuple(point.valid_row_losses) if point and point.valid_row_losses else None
+            return _validated(points, checkpoint)
     return None
 
 
-def _reading(candidate: int, epochs: int, point: PointRecord, share: float) -> Reading:
-    score = math.inf if point.valid_loss is None else point.valid_loss
+def wrong_share(point: PointRecord) -> float:
+    """1 - exact match; not finite where the loss is none."""
+    right = point.valid_sequence_accuracy
+    return math.inf if right is None or point.valid_loss is None else 1 - right
+
+
+def wrong_rows(point: PointRecord) -> tuple[float, ...] | None:
+    return tuple(float(not right) for right in point.valid_row_exact) if point.valid_row_exact else None
+
+
+def _reading(candidate: int, epochs: int, point: PointRecord, score: Score, share: float) -> Reading:
+    loss = math.inf if point.valid_loss is None else point.valid_loss
+    if score == "exact_match":
+        rows = wrong_rows(point)
+        return Reading(candidate=candidate, epochs=epochs, score=wrong_share(point), rows=rows, loss=loss, share=share)
     rows = tuple(point.valid_row_losses) if point.valid_row_losses else None
-    return Reading(candidate=candidate, epochs=epochs, score=score, rows=rows, share=share)
+    return Reading(candidate=candidate, epochs=epochs, score=loss, rows=rows, share=share)
 
 
 def _by_trial(records: Iterable[Record]) -> dict[str, list[Record]]:

@@ -44,6 +44,10 @@ class Options(TypedDict, total=False):
     """In place of rungs, stop whoever is worse than the median of the others."""
     folds: int | None
     """Train the finalists on so many folds; 0 for none. `sweep` takes 5 below 60 validation rows, else 3."""
+    search_on: str | None
+    """A cheap base to search on; its best plans are then trained on `base`."""
+    score: str | None
+    """What trials are chosen by: `loss`, `exact_match`, or `auto`."""
     refit: bool | None
     """Train the winner once more on all rows but the test rows, and keep that; `run` and `sweep` do where it costs no
     money, unless `valid_file` is given; `train` does not."""

@@ -14,7 +14,8 @@ from fewtune.experiment.refitting import REFIT, Refit, refit
 from fewtune.experiment.rounds import Rounds, conduct
 from fewtune.experiment.searching import SearchPlan
 from fewtune.experiment.sweep import Sweep
-from fewtune.search.budget import Cut
+from fewtune.search.budget import Cost, Cut
+from fewtune.search.proxy import Translated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,8 @@ class Outcome:
     choice is not among them."""
     refit: Refit | None
     more_data: MoreData | None
+    proxied: Proxied | None = None
+    """Where the plans come from, if a cheap base has found them."""
 
     @property
     def winner(self) -> PlanReading:
@@ -44,12 +47,24 @@ class Outcome:
         return (*self.rounds.cut, *self.finals.cut)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Proxied:
+    """A search on a cheap base, and the plans that it sent to the run's own."""
+
+    outcome: Outcome
+    run_id: str
+    """Under which the store has its trials."""
+    sent: tuple[tuple[PlanReading, Translated], ...]
+    """The chosen plan first, each with what became of it."""
+    spent: Cost
+
+
 def search_through(sweep: Sweep, search: SearchPlan, prepared: Prepared) -> Outcome:
     """Raises TrainingError where no training came to a finite loss."""
     rounds = conduct(sweep, search, prepared)
     finals = contest(sweep, search, rounds)
     readings = plan_readings(sweep.store, sweep.run_id, rounds.candidates, search.space.epochs, rounds.readings)
-    choice = choose(readings, finals.pooled, search.seed)
+    choice = choose(readings, finals.pooled, search.seed, search.score)
     winner = next(one for one in readings if one.id == choice.selection.chosen)
     searched = {name: epochs for name, epochs in sweep.stood().items() if not name.startswith((REFIT, PART))}
     return Outcome(

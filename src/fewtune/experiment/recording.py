@@ -128,6 +128,7 @@ def _point_record(point: Point, trial_id: str) -> PointRecord:
         valid_token_accuracy=_finite(validation.token_accuracy) if validation else None,
         valid_sequence_accuracy=validation.sequence_accuracy if validation else None,
         valid_row_losses=list(validation.row_losses) if validation and validation.row_losses else None,
+        valid_row_exact=list(validation.row_exact) if validation and validation.row_exact else None,
     )
 
 

@@ -66,9 +66,9 @@ def conduct(sweep: Sweep, search: SearchPlan, prepared: Prepared) -> Rounds:
     """Train the candidates, those of an earlier process first; the same store gives the same candidates again."""
     agreement = sweep.agreement
     goal = affordable(agreement.budget, search.halving, search.wanted, agreement.epoch, repeats=search.repeats)
-    sweep.epochs_in_all = search.epochs(max(goal, len(_candidates(sweep.store, sweep.run_id))))
+    sweep.epochs_in_all = search.epochs(max(goal, len(enlisted(sweep.store, sweep.run_id))))
     in_batches = search.searcher == "tpe"
-    if not in_batches or not _candidates(sweep.store, sweep.run_id):
+    if not in_batches or not enlisted(sweep.store, sweep.run_id):
         _enlist(sweep, search, prepared, goal)
     rounds = _train(sweep, search, prepared)
     while in_batches and not rounds.cut and _enlist(sweep, search, prepared, goal, rounds.readings):
@@ -90,7 +90,7 @@ def as_trial(name: str, plan: Plan, seed: int, train: Iterable[Example], valid: 
     )
 
 
-def _candidates(store: Runs, run_id: str) -> dict[int, Plan]:
+def enlisted(store: Runs, run_id: str) -> dict[int, Plan]:
     """In the order in which they were asked for."""
     found = {int(one.id[1:]): Plan(**one.plan) for one in store.trials(run_id) if one.id[1:].isdecimal()}
     return {number: found[number] for number in sorted(found)}
@@ -98,7 +98,7 @@ def _candidates(store: Runs, run_id: str) -> dict[int, Plan]:
 
 def _enlist(sweep: Sweep, search: SearchPlan, prepared: Prepared, goal: int, readings: Sequence[Reading] = ()) -> bool:
     """Ask for candidates and store them, all at once, before one is trained; whether there were any."""
-    known = _candidates(sweep.store, sweep.run_id)
+    known = enlisted(sweep.store, sweep.run_id)
     count = goal - len(known)
     if search.searcher == "tpe":
         count = min(count, STARTERS - len(known) if len(known) < STARTERS else _TPE_BATCH)
@@ -142,10 +142,10 @@ def _screening(search: SearchPlan, prepared: Prepared, number: int, plan: Plan) 
 
 
 def _train(sweep: Sweep, search: SearchPlan, prepared: Prepared) -> Rounds:
-    candidates = _candidates(sweep.store, sweep.run_id)
+    candidates = enlisted(sweep.store, sweep.run_id)
     budgeted, told = _Budgeted(), 0
     while True:
-        readings = measured(sweep.store, sweep.run_id, candidates, search.rung_share)
+        readings = measured(sweep.store, sweep.run_id, candidates, search.score, search.rung_share)
         decision = decide(search.halving, candidates, [*readings, *budgeted.readings])
         if len(decision.fates) > told:
             told = len(decision.fates)
@@ -170,7 +170,8 @@ def _train(sweep: Sweep, search: SearchPlan, prepared: Prepared) -> Rounds:
         budgeted.add(admission.cut, decision)
         if admission.admitted:
             in_time = sweep.train([(trials[one.candidate], one.epochs) for one in admission.admitted], rung.weight)
-            if in_time and measured(sweep.store, sweep.run_id, candidates, search.rung_share) == readings:
+            now = measured(sweep.store, sweep.run_id, candidates, search.score, search.rung_share)
+            if in_time and now == readings:
                 raise UnfinishedError(
                     "The provider stopped before the trials were measured.", fix="Run the same command again to go on."
                 )

@@ -20,21 +20,26 @@ from fewtune.experiment.judgement import judge
 from fewtune.experiment.measures import Measures, measures
 from fewtune.experiment.measuring import PlanReading
 from fewtune.experiment.more_data import PART
-from fewtune.experiment.outcome import Outcome, search_through
+from fewtune.experiment.outcome import Outcome, Proxied, search_through
 from fewtune.experiment.preparation import Prepared, prepare_rows
 from fewtune.experiment.prepared_folder import write_parts
 from fewtune.experiment.progress import Note, Progress, Stage, Training, Watch, unwatched
+from fewtune.experiment.proxying import FOLDER as PROXY_FOLDER
+from fewtune.experiment.proxying import Ahead, given, proxy_of, share, translated, trials_key, without
 from fewtune.experiment.rivals import FEW_SHOT, FEW_SHOT_NEAREST, RUNNER_UP, SYSTEMS, TUNED
+from fewtune.experiment.rounds import enlisted
 from fewtune.experiment.searching import SearchPlan, search_plan
 from fewtune.experiment.settings import RunSettings
 from fewtune.experiment.summarising import summarise_run
 from fewtune.experiment.sweep import Sweep
 from fewtune.experiment.tracking import ended_early, results, tell_again, tracked
+from fewtune.experiment.weighing import Scoring, Weighed, weigh
 from fewtune.providers.contract import Provider, Workspace
 from fewtune.report import html
 from fewtune.report.summary import Summary
 from fewtune.report.words import counted
 from fewtune.search.budget import Budget
+from fewtune.search.proxy import risk
 from fewtune.store.runs import AgreementRecord, RunRecord, Runs, now
 from fewtune.trackers.contract import Track, untracked
 
@@ -79,7 +84,7 @@ def execute(
     with watching() as interruption:
         watch(Stage(name="prepare", text=f"Reading {settings.data}"))
         prepared = prepare_rows(settings)
-        search = search_plan(settings, prepared)
+        search, proxy = search_plan(settings, prepared), proxy_of(settings, prepared)
         measured_by = measures(settings, prepared, metrics or {})
         run_id = settings.run_id(prepared.dataset.sha256)
         folder = (out or home / "runs" / run_id).expanduser().resolve()
@@ -92,6 +97,8 @@ def execute(
         is_here = _is_here(store, run_id, folder)
         agreement = agree(settings, prepared, search, given, store.agreement(run_id) if is_here else None)
         beside = outsiders(settings, agreement.budget.usd)
+        known = store.agreement(trials_key(run_id)) if is_here else None
+        ahead = Ahead(proxy=proxy, agreement=share(proxy, search, agreement, known)) if proxy else None
         interruption.check()
         with held(folder, run_id, settings, prepared.dataset.sha256):
             if not is_here:
@@ -109,7 +116,7 @@ def execute(
                 address=address,
                 trackers=track,
             )
-            return _recorded(job, prepared, search, agreement)
+            return _recorded(job, prepared, search, agreement, ahead)
 
 
 def _finished(store: Runs, run_id: str, folder: Path, settings: RunSettings, given: Budget) -> Summary | None:
@@ -129,12 +136,15 @@ def _finished(store: Runs, run_id: str, folder: Path, settings: RunSettings, giv
 def _is_here(store: Runs, run_id: str, folder: Path) -> bool:
     """Whether what the store knows of the run lies in this folder; in another one it is trained anew."""
     record = store.get(run_id)
-    return record is not None and record.folder == str(folder) and (folder / "trials").exists()
+    begun = (folder / "trials").exists() or (folder / PROXY_FOLDER).exists()
+    return record is not None and record.folder == str(folder) and begun
 
 
 def _begin_anew(store: Runs, run_id: str, settings: RunSettings, folder: Path) -> None:
     """What was told before is not in the store any more, so it has to be told again; jobs that are paid are kept."""
     store.forget(run_id)
+    store.forget(trials_key(run_id))
+    shutil.rmtree(folder / PROXY_FOLDER, ignore_errors=True)
     if not providers.kind(settings.provider).bills:
         shutil.rmtree(folder / "trials", ignore_errors=True)
 
@@ -155,10 +165,11 @@ def _is_extended(summary: Summary, settings: RunSettings, given: Budget, agreed:
         return True
     limits = agreed.limits if agreed else dict[str, float | None]()
     raised = any(value > (limits.get(name) or value) for name, value in given.limits().items())
-    return (settings.trials or 0) > summary.search.asked or (raised and bool(summary.search.cut))
+    searched = summary.proxy.search if summary.proxy else summary.search
+    return (settings.trials or 0) > searched.asked or (raised and bool((*searched.cut, *summary.search.cut)))
 
 
-def _recorded(job: _Job, prepared: Prepared, search: SearchPlan, agreement: Agreement) -> Summary:
+def _recorded(job: _Job, prepared: Prepared, search: SearchPlan, agreement: Agreement, ahead: Ahead | None) -> Summary:
     """Run with the store knowing how it stands, whatever happens."""
     record = RunRecord(
         id=job.id,
@@ -175,7 +186,7 @@ def _recorded(job: _Job, prepared: Prepared, search: SearchPlan, agreement: Agre
     job.store.agree(job.id, asdict(agreement.budget), asdict(agreement.epoch))
     with tracked(job.trackers, job.store.find(job.id), job.settings, prepared, job.watch) as track:
         try:
-            summary = _stages(replace(job, track=track), prepared, search, agreement)
+            summary = _stages(replace(job, track=track), prepared, search, agreement, ahead)
         except FewtuneError as error:
             stopped = isinstance(error, InterruptedByUser) or error.exit_code == 7
             job.store.end(job.id, "stopped" if stopped else "failed", error=str(error))
@@ -193,23 +204,29 @@ def _resuming(job: _Job) -> str:
     return " ".join(("fewtune resume", job.id, *(f"--track {name}" for name in job.trackers)))
 
 
-def _stages(job: _Job, prepared: Prepared, search: SearchPlan, agreement: Agreement) -> Summary:
+def _stages(job: _Job, prepared: Prepared, search: SearchPlan, agreement: Agreement, ahead: Ahead | None) -> Summary:
     files = write_parts(prepared, job.folder, prepared.row_shape)
+    proxied = _search_ahead(job, ahead, search.wanted) if ahead else None
+    if proxied:
+        plans = [found.plan for _, found in proxied.sent]
+        search = given(search, plans, list(enlisted(job.store, job.id).values()))
+        agreement = replace(agreement, budget=without(agreement.budget, proxied.spent))
     job.watch(Stage(name="load", text=f"Loading {job.settings.base}"))
     _tell_of_experts(job)
     provider = connect(job.settings, prepared, job.folder, job.address)
-    outcome = _search(job, provider, prepared, search, agreement)
+    outcome = replace(_search(job, provider, prepared, search, agreement), proxied=proxied)
     files |= _keep_adapter(outcome.kept, job.folder)
     evaluated = _evaluate(job, provider, prepared, outcome, agreement)
     judgement = evaluated and judge(
         prepared.split.test, job.measures, evaluated.predictions, evaluated.shots, order=SYSTEMS
     )
+    weighed = None if job.settings.evaluate else _weigh(job, provider, prepared, outcome)
     job.watch(Stage(name="report", text="Writing the report"))
     files["report"] = job.folder / "report.html"
     if prepared.encoder:
         files["base"] = locate(job.settings.base)
     summary = summarise_run(
-        job.store, job.store.find(job.id), job.settings, prepared, outcome, judgement, evaluated, files
+        job.store, job.store.find(job.id), job.settings, prepared, outcome, judgement, evaluated, weighed, files
     )
     html.write(summary, files["report"])
     return summary
@@ -226,6 +243,26 @@ def connect(settings: RunSettings, prepared: Prepared, folder: Path, address: st
         address=address,
     )
     return providers.connect(settings.provider, workspace)
+
+
+def _search_ahead(job: _Job, ahead: Ahead, most: int) -> Proxied:
+    """Search on the cheap base, in a folder of its own."""
+    proxy, run_id = ahead.proxy, trials_key(job.id)
+    search, base = proxy.search, proxy.settings.base
+    job.store.agree(run_id, asdict(ahead.agreement.budget), asdict(ahead.agreement.epoch))
+    job.watch(Stage(name="train", text=f"Searching on {base}: {counted(search.wanted, 'trial')}"))
+    sweep = Sweep(
+        provider=connect(proxy.settings, proxy.prepared, job.folder / PROXY_FOLDER),
+        store=job.store,
+        run_id=run_id,
+        agreement=ahead.agreement,
+        watch=job.watch,
+        interruption=job.interruption,
+    )
+    outcome = search_through(sweep, search, proxy.prepared)
+    sent = translated(job.settings, outcome, most)
+    job.watch(Note(text=risk(base, job.settings.base, sent[0][1].kind)))
+    return Proxied(outcome=outcome, run_id=run_id, sent=sent, spent=sweep.spent())
 
 
 def _search(job: _Job, provider: Provider, prepared: Prepared, search: SearchPlan, agreement: Agreement) -> Outcome:
@@ -302,6 +339,16 @@ def _evaluate(
         interruption=job.interruption,
     )
     return evaluation.conduct(outcome.kept.model)
+
+
+def _weigh(job: _Job, provider: Provider, prepared: Prepared, outcome: Outcome) -> Weighed:
+    """What a sweep says of tuning itself, by rows that chose nothing; the test rows stay untouched."""
+    estimate = outcome.choice.estimate
+    if estimate and provider.capabilities.can_score:
+        rows = counted(len(estimate.rows), "row")
+        job.watch(Stage(name="evaluate", text=f"Scoring base, few-shot prompt and chosen trials on {rows}"))
+    scoring = Scoring(provider=provider, store=job.store, run_id=job.id, watch=job.watch, interruption=job.interruption)
+    return weigh(scoring, prepared, outcome, job.settings.shots, job.settings.seed)
 
 
 def rerun(record: RunRecord) -> RunSettings:

@@ -7,15 +7,31 @@ from dataclasses import asdict, replace
 from statistics import fmean
 
 from fewtune.experiment.afterwards_reporting import cut_afterwards
-from fewtune.experiment.measuring import PlanReading, trial_name
+from fewtune.experiment.answering import TUNED
+from fewtune.experiment.measuring import PlanReading, Score, trial_name
 from fewtune.experiment.outcome import Outcome
+from fewtune.experiment.weighing import Weighed
 from fewtune.report import words
-from fewtune.report.summary import CutLine, FinalistLine, Interval, Saved, Search, TrialLine, WinnerLoss
+from fewtune.report.evaluation_part import Interval
+from fewtune.report.summary import (
+    CutLine,
+    FinalistLine,
+    MetricValue,
+    RivalLine,
+    Saved,
+    Search,
+    TrialLine,
+    WinnerLoss,
+    WorthPart,
+)
+from fewtune.report.worth import sentence
 from fewtune.search.budget import grid_epochs
+from fewtune.statistics import Difference, mean_interval, wilson_interval
+from fewtune.statistics import Interval as Measure
 from fewtune.store.runs import TrialRecord
 
 
-def search_part(outcome: Outcome) -> Search:
+def search_part(outcome: Outcome, weighed: Weighed | None) -> Search:
     search = outcome.search
     return Search(
         searcher=search.searcher,
@@ -36,6 +52,8 @@ def search_part(outcome: Outcome) -> Search:
         cut=(*_cut(outcome), *cut_afterwards(outcome)),
         rung_share=search.rung_share if search.screening else None,
         stopped_by=("median" if search.halving.rule == "median" else "rungs") if search.stops_early else None,
+        score=search.score,
+        worth=_worth(weighed) if weighed else None,
     )
 
 
@@ -53,16 +71,16 @@ def trial_lines(outcome: Outcome, trials: Sequence[TrialRecord]) -> tuple[TrialL
     return tuple(_trial_line(one, one.trunk in free, ended.get(one.candidate)) for one in outcome.readings)
 
 
-def search_sentence(outcome: Outcome, saved: Saved, usd: float | None) -> str:
-    """For a search that compared nothing with the base: what was chosen, and what it took."""
+def search_sentence(outcome: Outcome, weighed: Weighed | None, saved: Saved, usd: float | None) -> str:
+    """Whether to tune at all, then what was chosen, and what it took."""
+    worth = f"{sentence(_worth(weighed))} " if weighed else ""
     winner, tied = outcome.winner, len(outcome.choice.selection.tied)
     plan, loss = winner.plan, winner.point.valid_loss if winner.point else None
     told = f"validation loss {loss:.3f}" if loss is not None else "validation loss not told"
     alike = f", tied with {words.counted(tied, 'other')} and the cheapest of them" if tied else ""
     return (
-        f"Best: {words.counted(plan.epochs, 'epoch')}, batch {plan.batch_size}, rate {plan.learning_rate:g} "
-        f"({told}){alike}. {words.saved(saved.epochs, saved.grid_epochs, saved.share)} Cost: {words.dollars(usd)}. "
-        "Nothing was compared with the base: fewtune run does that."
+        f"{worth}Chosen: {words.counted(plan.epochs, 'epoch')}, batch {plan.batch_size}, rate {plan.learning_rate:g} "
+        f"({told}){alike}. {words.saved(saved.epochs, saved.grid_epochs, saved.share)} Cost: {words.dollars(usd)}."
     )
 
 
@@ -91,11 +109,41 @@ def _estimate(outcome: Outcome) -> WinnerLoss | None:
         return None
     return WinnerLoss(
         value=found.value,
-        interval=Interval(low=found.interval.low, high=found.interval.high) if found.interval else None,
+        interval=_value(found.value, found.interval).interval,
         rows=len(found.rows),
         optimism=found.optimism,
         by=outcome.choice.by,
     )
+
+
+def _worth(weighed: Weighed) -> WorthPart:
+    found, rows, score = weighed.worth, weighed.rows or {}, weighed.score
+    gains = found.gains if found else dict[str, Difference]()
+    return WorthPart(
+        answer=found.answer if found else "cannot be told",
+        score=score,
+        rows=len(rows.get(TUNED, ())),
+        by=weighed.by,
+        tuned=_mean(rows[TUNED], score) if found else None,
+        rivals=tuple(
+            RivalLine(name=name, score=_mean(rows[name], score), gain=_value(gain.value, gain.interval))
+            for name, gain in gains.items()
+        ),
+        hardest=found.rival if found else None,
+        reason=weighed.reason,
+    )
+
+
+def _mean(rows: Sequence[float], score: Score) -> MetricValue:
+    """Of losses; of wrong answers it is the share of those that are right."""
+    if score == "loss":
+        return _value(fmean(rows), mean_interval(rows))
+    right = len(rows) - round(sum(rows))
+    return _value(right / len(rows), wilson_interval(right, len(rows)))
+
+
+def _value(value: float, interval: Measure | None) -> MetricValue:
+    return MetricValue(value=value, interval=Interval(low=interval.low, high=interval.high) if interval else None)
 
 
 def _cut(outcome: Outcome) -> tuple[CutLine, ...]:

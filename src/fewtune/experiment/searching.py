@@ -10,15 +10,16 @@ from fewtune.bases.folder import width
 from fewtune.data.split import Fold, folds
 from fewtune.errors import UsageError
 from fewtune.experiment.afterwards import Afterwards, afterwards
+from fewtune.experiment.measuring import SCORES, Score
 from fewtune.experiment.preparation import Prepared
 from fewtune.experiment.settings import RunSettings, Values
 from fewtune.experiment.stopping import stopping
 from fewtune.search.axis import FIELDS, Axis, Choices, RateKind, choices, parse_axis
-from fewtune.search.budget import halving_epochs
+from fewtune.search.budget import fewest_epochs, halving_epochs
 from fewtune.search.folds import FOLDS, check_folds, default_folds
-from fewtune.search.halving import Halving
+from fewtune.search.halving import Halving, Rung
 from fewtune.search.prior import around, learning_rate_prior
-from fewtune.search.searchers import GridSearcher, RandomSearcher, Searcher
+from fewtune.search.searchers import GivenSearcher, GridSearcher, RandomSearcher, Searcher
 from fewtune.search.space import Space, space
 from fewtune.types import Example, Plan
 
@@ -34,6 +35,10 @@ SETTINGS = {
 }
 """An axis by its name in a Plan, and the setting that holds it."""
 
+GIVEN = "given"
+"""In the place of a searcher, where the plans come from a cheap base."""
+MOST_SENT = 2
+"""Plans of a cheap base that are trained; of a service that bills one."""
 _TRIALS = 16
 _MULTIPLIER = 1.0
 """A service that bills is asked for one training by default, at its own rate."""
@@ -51,10 +56,14 @@ class SearchPlan:
     """With a single rung where everybody trains to the end."""
     folds: tuple[Fold, ...]
     """Ways of parting the rows that judge nothing; the first is what the rungs train on."""
+    score: Score
+    """What trials are chosen by."""
     afterwards: Afterwards
     screening: tuple[Example, ...] = ()
     """The rows of the first rung, where it takes a share of them."""
     note: str | None = None
+    plans: tuple[Plan, ...] = ()
+    """Those to train, where they were found elsewhere."""
 
     @property
     def stops_early(self) -> bool:
@@ -76,6 +85,13 @@ class SearchPlan:
         searched = halving_epochs(self.halving, candidates, self.repeats if candidates > 1 else 0)
         return searched + self.afterwards.epochs(longest)
 
+    def fewest_epochs(self, candidates: int) -> int:
+        """The fewest epochs that it takes."""
+        shortest = replace(self.space.base_plan, epochs=self.space.epochs[0])
+        again = self.afterwards.refit_plan(shortest).epochs if self.afterwards.refit else 0
+        repeats = self.repeats if candidates > 1 else 0
+        return fewest_epochs(self.halving, candidates, shortest.epochs, repeats) + again
+
     def new_searcher(self, known: Iterable[tuple[Plan, float | None]] = ()) -> Searcher:
         """A searcher that has been told these plans, with their scores, in the order in which they were asked for."""
         made = self._searcher()
@@ -84,6 +100,8 @@ class SearchPlan:
         return made
 
     def _searcher(self) -> Searcher:
+        if self.plans:
+            return GivenSearcher(self.plans)
         if self.searcher == "grid":
             return GridSearcher(self.space)
         if self.searcher == "tpe":
@@ -95,6 +113,8 @@ class SearchPlan:
 
 def search_plan(settings: RunSettings, prepared: Prepared) -> SearchPlan:
     """Raises UsageError for what the rows or the provider do not allow, with the nearest thing that they do."""
+    if settings.search_on is not None:
+        return _of_found_plans(settings, prepared)
     searched = space_of(settings, len(prepared.split.train))
     searcher = _searcher_name(settings, searched)
     wanted = _wanted(settings, searched, searcher)
@@ -106,10 +126,46 @@ def search_plan(settings: RunSettings, prepared: Prepared) -> SearchPlan:
         wanted=wanted,
         halving=stops.halving,
         folds=_folds(settings, prepared, wanted),
+        score=score_of(settings, prepared.task.kind),
         afterwards=afterwards(settings, prepared.split),
         screening=stops.screening,
         note=stops.note,
     )
+
+
+def _of_found_plans(settings: RunSettings, prepared: Prepared) -> SearchPlan:
+    """What training the plans of a cheap base will take, before they are known: as many, at the greatest length.
+
+    What was typed for the search belongs to the cheap base. Here they are trained on one split, to their ends.
+    """
+    searched = space_of(replace(settings, learning_rates=(), searcher=None), len(prepared.split.train))
+    count = 1 if providers.kind(settings.provider).bills else MOST_SENT
+    plan = searched.candidate([0.5] * len(searched.axes))
+    return SearchPlan(
+        space=replace(searched, axes={}, seeds=searched.seeds[:1]),
+        searcher=GIVEN,
+        seed=settings.seed,
+        wanted=count,
+        halving=to_the_end(searched.epochs[-1]),
+        folds=(Fold(train=prepared.split.train, judge=prepared.split.valid),),
+        score=score_of(settings, prepared.task.kind),
+        afterwards=afterwards(settings, prepared.split),
+        plans=(plan,) * count,
+    )
+
+
+def to_the_end(epochs: int) -> Halving:
+    """One rung, at the end: nobody is stopped."""
+    return Halving(rungs=(Rung(epochs=epochs),), patience=None)
+
+
+def score_of(settings: RunSettings, task: str) -> Score:
+    """Raises UsageError for a score that there is not, or that the provider does not tell."""
+    if settings.score not in ("auto", *SCORES):
+        raise UsageError(f"There is no score {settings.score!r}.", fix=f"Choose one of: auto, {', '.join(SCORES)}.")
+    if settings.score == "exact_match" and providers.kind(settings.provider).bills:
+        raise UsageError("This service does not tell which rows were answered exactly.", fix="Use --score loss.")
+    return "exact_match" if settings.score == "exact_match" else "loss"
 
 
 def rate_kind(provider: str) -> RateKind:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,17 @@ Values = tuple[float, ...] | str
 _AXES = ("epochs", "batch_sizes", "learning_rates", "rank", "prompt_loss_weight", "adapt_top")
 """Settings of several values; in runs of version 0.1 the last three are single numbers."""
 _WITHOUT_IDENTITY = ("data", "trials", "more_data")
-_LATER = ("refit", "average_refit", "rung_share", "median_stop", "task")
-"""Settings that count only where they are not at their default, so that runs from before there were any keep their
-identity."""
+_BEFORE: Mapping[str, Any] = {
+    "score": "loss",
+    "search_on": None,
+    "rung_share": None,
+    "median_stop": False,
+    "refit": False,
+    "average_refit": False,
+    "task": None,
+}
+"""What was done before there was such a setting. So it does not count in the identity of a run, and a run that was
+stored without it is still the same."""
 
 JUDGING = ("metrics", "primary", "json_schema")
 """What the answers are judged by is no part of a run's identity: when it changes, nothing is trained again."""
@@ -58,6 +66,8 @@ class RunSettings:
     """`grid`, `quasi`, `random` or `tpe`; None: the grid of lists, and quasi where there is a range."""
     trials: int | None = None
     """Candidates to try. No part of the run's identity: a larger number extends the run."""
+    search_on: str | None = None
+    """A cheap base on which the search is made; its best plans are then trained on `base`."""
     halving: bool | None = False
     """Stop candidates at rungs; None: from 4 candidates on."""
     rung_share: float | None = None
@@ -66,6 +76,8 @@ class RunSettings:
     """Stop candidates by the median rule, in place of rungs."""
     folds: int | None = 0
     """Folds that the finalists are trained on; None: 5 below 60 validation rows, else 3."""
+    score: str = "auto"
+    """What trials are chosen by: `loss`, `exact_match`, or `auto`."""
     refit: bool | None = False
     """Train the winner once more, on validation rows too; None: unless it costs money or the rows were given."""
     average_refit: bool = False
@@ -129,6 +141,7 @@ class RunSettings:
         from pydantic import TypeAdapter
 
         axes = {name: values[name] for name in _AXES if name in values}
+        values = {**_BEFORE, **values}
         lists = {name: (value,) if isinstance(value, int | float) else value for name, value in axes.items()}
         read = TypeAdapter(cls).validate_python({**values, **lists})
         # Whole numbers stay whole, as they are in the run's identity.
@@ -151,12 +164,11 @@ class RunSettings:
 
     def run_id(self, data_sha256: str) -> str:
         """Readable name and a digest of settings and data: the same command finds its run again."""
-        default = {one.name: one.default for one in fields(self) if one.name in _LATER}
         told = {
             name: value
             for name, value in self.to_json().items()
             if name not in (*_WITHOUT_IDENTITY, *JUDGING, *ANSWERING)
-            and not (name in _LATER and value == default[name])
+            and not (name in _BEFORE and value == _BEFORE[name])
         }
         digest = hashlib.sha256(json.dumps([told, data_sha256], sort_keys=True).encode()).hexdigest()
         stem = "".join(c if c.isalnum() else "-" for c in Path(self.data).stem.lower()).strip("-")

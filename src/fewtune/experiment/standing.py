@@ -85,6 +85,9 @@ class Standing:
             case Stage():
                 self.close("✓")
                 self.parts.append(Part(text=event.text, began=self.clock()))
+                if event.name == "load":
+                    # What was trained before was trained on a cheap base, whose losses say nothing here.
+                    self.trials, self.ended = {}, set()
             case Training():
                 self._follow(event)
                 self.last = event

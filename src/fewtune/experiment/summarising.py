@@ -7,7 +7,7 @@ import platform
 import shlex
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
@@ -22,14 +22,18 @@ from fewtune.experiment.evaluation_reporting import (
     system_lines,
 )
 from fewtune.experiment.judgement import Judgement
-from fewtune.experiment.outcome import Outcome
+from fewtune.experiment.outcome import Outcome, Proxied
 from fewtune.experiment.preparation import Prepared
 from fewtune.experiment.search_reporting import saved_against_grid, search_part, search_sentence, trial_lines
 from fewtune.experiment.settings import RunSettings
+from fewtune.experiment.weighing import Weighed
 from fewtune.report.summary import (
     CurvePoint,
+    ProxyPart,
+    SentPlan,
     Summary,
 )
+from fewtune.search.proxy import risk
 from fewtune.store.runs import PointRecord, PredictionRecord, RunRecord, Runs, TrialRecord
 from fewtune.types import Usage
 
@@ -48,17 +52,20 @@ def summarise_run(
     outcome: Outcome,
     judgement: Judgement | None,
     evaluated: Evaluated | None,
+    weighed: Weighed | None,
     files: Mapping[str, Path],
 ) -> Summary:
     trials, points, predictions = store.trials(record.id), store.points(record.id), store.predictions(record.id)
     usages = [_usage(trial, points) for trial in trials]
-    total = sum(usages, Usage(usd=0.0)) + Usage(usd=evaluated.usd if evaluated else 0.0)
+    proxy = _proxy(store, outcome.proxied, settings.base) if outcome.proxied else None
+    searched = Usage(tokens=proxy.tokens, seconds=proxy.seconds, usd=0.0) if proxy else Usage(usd=0.0)
+    total = sum(usages, searched) + Usage(usd=evaluated.usd if evaluated else 0.0)
     saved = saved_against_grid(outcome)
     return Summary(
         id=record.id,
         created=record.created_at,
         state="finished",
-        verdict=judgement.sentence if judgement else search_sentence(outcome, saved, total.usd),
+        verdict=judgement.sentence if judgement else search_sentence(outcome, weighed, saved, total.usd),
         base=settings.base,
         provider=settings.provider,
         seed=settings.seed,
@@ -77,11 +84,29 @@ def summarise_run(
         differences=difference_lines(judgement) if judgement else (),
         predictions=prediction_lines(prepared, judgement, predictions) if judgement else (),
         files={name: str(path) for name, path in files.items()},
-        search=search_part(outcome),
+        search=search_part(outcome, weighed),
         saved_against_grid=saved,
         evaluation=evaluation_part(judgement, evaluated) if judgement and evaluated else None,
         refit=refit_line(outcome, trials),
         more_data=more_data_part(outcome),
+        proxy=proxy,
+    )
+
+
+def _proxy(store: Runs, proxied: Proxied, base: str) -> ProxyPart:
+    trials, points, cheap = store.trials(proxied.run_id), store.points(proxied.run_id), proxied.outcome
+    total = sum((_usage(trial, points) for trial in trials), Usage(usd=0.0))
+    return ProxyPart(
+        base=cheap.winner.plan.base,
+        search=search_part(cheap, None),
+        trials=trial_lines(cheap, trials),
+        chosen=cheap.choice.selection.chosen,
+        sent=tuple(
+            SentPlan(trial=reading.id, plan=asdict(found.plan), rate=found.kind) for reading, found in proxied.sent
+        ),
+        risk=risk(cheap.winner.plan.base, base, proxied.sent[0][1].kind),
+        tokens=total.tokens,
+        seconds=total.seconds,
     )
 
 
@@ -99,7 +124,7 @@ def command(settings: RunSettings) -> str:
     """The command line that makes this run again, with every option that is not at its default."""
     kind = "run" if settings.evaluate else "train" if settings.cooldown else "sweep"
     default = RunSettings(data=settings.data)
-    if kind == "sweep":
+    if kind == "sweep" or settings.search_on is not None:
         default = replace(default, halving=None, folds=None)
     if kind != "train":
         default = replace(default, refit=None)

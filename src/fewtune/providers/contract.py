@@ -99,6 +99,8 @@ class Validation:
     """Share of rows whose every trained token was the most likely one; None where it is not told."""
     row_losses: tuple[float, ...] | None
     """Mean loss of each row in the order of the trial's valid_rows; None where it is not told."""
+    row_exact: tuple[bool, ...] | None = None
+    """Whether each row's every trained token was the most likely one; None where it is not told."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -154,11 +154,13 @@ class FakeProvider:
             return None
         tokens = [loss for score in scores for loss in score.log_likelihoods]
         greedy = [hit for score in scores for hit in score.greedy]
+        exact = tuple(all(score.greedy) for score in scores)
         return Validation(
             loss=-sum(tokens) / len(tokens),
             token_accuracy=sum(greedy) / len(greedy),
-            sequence_accuracy=sum(all(score.greedy) for score in scores) / len(scores),
+            sequence_accuracy=sum(exact) / len(exact),
             row_losses=tuple(-sum(s.log_likelihoods) / len(s.log_likelihoods) for s in scores),
+            row_exact=exact,
         )
 
     def _usage(self, trial: Trial, step: int) -> Usage:

@@ -296,11 +296,13 @@ def _point(progress: Progress, training: Training) -> Point:
 def _validation(measured: Sequence[Likelihood]) -> Validation:
     tokens = [likelihood for row in measured for likelihood in row.log_likelihoods]
     greedy = [most_likely for row in measured for most_likely in row.greedy]
+    exact = tuple(all(row.greedy) for row in measured)
     return Validation(
         loss=-sum(tokens) / len(tokens),
         token_accuracy=sum(greedy) / len(greedy),
-        sequence_accuracy=sum(all(row.greedy) for row in measured) / len(measured),
+        sequence_accuracy=sum(exact) / len(exact),
         row_losses=tuple(-sum(row.log_likelihoods) / len(row.log_likelihoods) for row in measured),
+        row_exact=exact,
     )
 
 

@@ -116,6 +116,38 @@ class WinnerLoss:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RivalLine:
+    """What tuning has to beat, on the rows by which its worth is judged."""
+
+    name: str
+    """`base` or `few-shot`."""
+    score: MetricValue
+    gain: MetricValue
+    """What tuning brings: loss that is saved, or the share of rows that only the tuned model answers exactly less the
+    share that only the rival does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorthPart:
+    """Whether tuning is worth it, by rows that took no part in choosing the trial that scores them."""
+
+    answer: str
+    """`tune`, `do not tune` or `cannot be told`."""
+    score: str
+    """`loss` of the answer without its stop, or `exact_match`: the share of rows whose every token but the stop is the
+    likeliest one."""
+    rows: int
+    by: str | None
+    """`folds` or `resampling`; None where nothing was compared."""
+    tuned: MetricValue | None
+    rivals: tuple[RivalLine, ...]
+    hardest: str | None
+    """The rival that the answer turns on."""
+    reason: str
+    """Why it cannot be told, where nothing was compared."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class FinalistLine:
     """One of the best two candidates, trained again on other folds and seeds."""
 
@@ -184,7 +216,7 @@ class Search:
     """How the trials were found and compared."""
 
     searcher: str
-    """`grid`, `quasi`, `random` or `tpe`."""
+    """`grid`, `quasi`, `random` or `tpe`; `given` where the plans come from a cheap base."""
     asked: int
     """Candidates that were asked for."""
     candidates: int
@@ -197,12 +229,44 @@ class Search:
     finalists: tuple[FinalistLine, ...]
     estimate: WinnerLoss | None
     cut: tuple[CutLine, ...]
+    score: str = "loss"
+    """What trials were chosen by: `loss`, or `exact_match`, where the loss decides between those that it cannot tell
+    apart."""
+    worth: WorthPart | None = None
+    """None in a `run`, which judges on test rows."""
     rung_share: float | None = None
     """Share of the training rows that all candidates were compared on before the rungs; None where there was no such
     rung."""
     stopped_by: str | None = None
     """`rungs`, where the worse half was stopped at each, or `median`; None where nobody was stopped early, and in
     runs that do not say."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentPlan:
+    """A plan that a cheap base has found, as it was trained on the run's own."""
+
+    trial: str
+    """Id among the cheap base's trials."""
+    plan: Mapping[str, Any]
+    rate: str
+    """What its learning rate is: `absolute`, or the `multiplier` that a service takes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxyPart:
+    """The search on a cheap base that the plans of a run come from."""
+
+    base: str
+    search: Search
+    trials: tuple[TrialLine, ...]
+    """With the losses of the cheap base, which say nothing beside those of another."""
+    chosen: str
+    sent: tuple[SentPlan, ...]
+    risk: str
+    """What may go wrong, in words."""
+    tokens: int
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,6 +311,8 @@ class Summary:
     more_data: MoreData | None = None
     """Null where it was not asked for with `--more-data`."""
     evaluation: EvaluationPart | None = None
+    proxy: ProxyPart | None = None
+    """Where the plans were found on a cheap base."""
 
     def __repr__(self) -> str:
         return f"Summary({self.id!r}: {self.verdict})"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fewtune.evaluation import metrics as evaluation
-from fewtune.report import afterwards, metrics, words
+from fewtune.report import afterwards, metrics, words, worth
 from fewtune.report.data_part import DataPart
 from fewtune.report.metrics import Metric
 from fewtune.report.summary import CutLine, Difference, Search, Summary, TrialLine, WinnerLoss
@@ -101,13 +101,13 @@ class Sweep:
 
 
 def sweep(summary: Summary) -> Sweep:
-    """Trials by validation loss, those without one last."""
+    """The best first, by what trials were chosen by; those that were not measured last."""
     fields = varied(trial.plan for trial in summary.trials)
     first: Mapping[str, Any] = summary.trials[0].plan if summary.trials else {}
     tied = set(summary.tied)
     rows = (
         TrialRow(trial=trial, mark=_mark(trial, summary.chosen, tied), plan=_values(trial.plan, fields))
-        for trial in sorted(summary.trials, key=_by_loss)
+        for trial in sorted(summary.trials, key=_by_right if chosen_by_right(summary) else _by_loss)
     )
     same = tuple((name, words.setting(value)) for name, value in first.items() if name not in fields)
     return Sweep(fields=fields, same=same, rows=tuple(rows))
@@ -117,24 +117,55 @@ def search_lines(summary: Summary) -> tuple[str, ...]:
     """How the search went, in sentences: what it cost, what the winner is worth, and what the budget cut."""
     if summary.search is None:
         return ()
-    lines = [_searched(summary.search)]
+    lines = [*_proxied(summary), _searched(summary.search)]
     if saved := summary.saved_against_grid:
         lines.append(words.saved(saved.epochs, saved.grid_epochs, saved.share))
     if summary.search.estimate:
-        lines.append(_estimated(summary.search.estimate))
+        lines.append(_estimated(summary.search.estimate, summary.search.score))
     lines += afterwards.lines(summary)
     if summary.search.cut:
         lines.append(_cut(summary.search.cut))
     return tuple(lines)
 
 
+def chosen_by_right(summary: Summary) -> bool:
+    return summary.search is not None and summary.search.score == "exact_match"
+
+
+def score_name(summary: Summary) -> str:
+    """What trials were chosen by."""
+    return "whole answers right, and loss where these cannot tell," if chosen_by_right(summary) else "loss"
+
+
+def worth_lines(summary: Summary) -> tuple[str, ...]:
+    """What stands in the place of a comparison on test rows where a sweep has left these alone."""
+    found = summary.search.worth if summary.search else None
+    if found is None:
+        return ("Nothing was measured on held-out rows.",)
+    return (*worth.lines(found), "The test rows were left alone: fewtune run judges by them.")
+
+
+def _proxied(summary: Summary) -> tuple[str, ...]:
+    found = summary.proxy
+    if found is None:
+        return ()
+    rates = {"absolute": "rate", "multiplier": "multiplier"}
+    sent = " and ".join(
+        f"{one.trial} with the {rates[one.rate]} {words.setting(one.plan['learning_rate'])}" for one in found.sent
+    )
+    return (f"Searched on {found.base}: {_searched(found.search)} Sent on: {sent}.", found.risk)
+
+
 def _searched(search: Search) -> str:
+    if search.searcher == "given":
+        return f"{words.counted(search.candidates, 'plan')} from the cheap base, trained on one split."
     found = words.counted(search.candidates, "candidate")
     halved = _stopped(search)
     again = [words.counted(search.folds, "fold")] * bool(search.folds)
     again += [words.counted(len(search.seeds), "seed")] * (len(search.seeds) > 1)
     finals = f"; the best {len(search.finalists)} trained again on {' and '.join(again)}" if again else ""
-    return f"{found} ({search.searcher}){halved}{finals}."
+    by = "exact match, then validation loss" if search.score == "exact_match" else "validation loss"
+    return f"{found} ({search.searcher}), chosen by {by}{halved}{finals}."
 
 
 def _stopped(search: Search) -> str:
@@ -151,17 +182,15 @@ def _listed(numbers: tuple[int, ...]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def _estimated(estimate: WinnerLoss) -> str:
-    interval = (
-        f" ({words.loss(estimate.interval.low)} to {words.loss(estimate.interval.high)})" if estimate.interval else ""
-    )
-    luck = (
-        f"; on the rows that chose it, it looks {words.loss(estimate.optimism)} better" if estimate.optimism > 0 else ""
-    )
+def _estimated(estimate: WinnerLoss, score: str) -> str:
+    name, write = ("share of wrong answers", words.share) if score == "exact_match" else ("loss", words.loss)
+    interval = f" ({write(estimate.interval.low)} to {write(estimate.interval.high)})" if estimate.interval else ""
+    luck = f"; on the rows that chose it, it looks {write(estimate.optimism)} better" if estimate.optimism > 0 else ""
+    over_tokens = "" if score == "exact_match" else " (trials are listed with means over tokens)"
     return (
-        f"On rows that did not choose it the chosen trial's loss is {words.loss(estimate.value)}{interval}, "
-        f"by {estimate.by}, as a mean over {words.counted(estimate.rows, 'row')} "
-        f"(trials are listed with means over tokens){luck}."
+        f"On rows that did not choose it the chosen trial's {name} is {write(estimate.value)}{interval}, "
+        f"by {estimate.by}, as a mean over {words.counted(estimate.rows, 'row')}"
+        f"{over_tokens}{luck}."
     )
 
 
@@ -190,6 +219,10 @@ def _by_weight(name: str) -> tuple[int, str]:
 
 def _values(plan: Mapping[str, Any], fields: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(words.setting(plan[name]) if name in plan else "" for name in fields)
+
+
+def _by_right(trial: TrialLine) -> tuple[float, float]:
+    return -(trial.valid_sequence_accuracy or 0.0), _by_loss(trial)
 
 
 def _by_loss(trial: TrialLine) -> float:

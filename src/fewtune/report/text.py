@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fewtune.report import metrics, tables, words
-from fewtune.report.summary import Summary
+from fewtune.report.summary import Summary, TrialLine
 from fewtune.report.tables import Cell
 
 SHOWN_TRIALS = 5
@@ -50,7 +50,8 @@ def _table(*, header: bool = True, gap: int = 2) -> Table:
 def _systems(summary: Summary, console: Console) -> None:
     found = tables.comparison(summary)
     if not found.rows:
-        console.print("Nothing was measured on held-out rows.")
+        for line in tables.worth_lines(summary):
+            console.print(_text(line))
         return
     for system in summary.systems:
         meaning = tables.system_meaning(summary, system.name)
@@ -85,11 +86,18 @@ def _sweep(summary: Summary, console: Console) -> None:
         console.print("Nothing was trained.")
         return
     table = _table()
-    for name in ("", *(words.heading(field) for field in found.fields), "validation loss", "time", "cost"):
+    by_right = tables.chosen_by_right(summary)
+    right = ("exact match",) * by_right
+    for name in ("", *(words.heading(field) for field in found.fields), *right, "validation loss", "time", "cost"):
         table.add_column(_text(name), overflow="fold")
-    for row in found.rows[:SHOWN_TRIALS]:
+    for row in (row for place, row in enumerate(found.rows) if place < SHOWN_TRIALS or row.mark == "chosen"):
         loss = row.trial.valid_loss
-        cells = (*row.plan, "–" if loss is None else words.loss(loss), words.duration(row.trial.seconds))
+        cells = (
+            *row.plan,
+            *(_right(row.trial),) * by_right,
+            "–" if loss is None else words.loss(loss),
+            words.duration(row.trial.seconds),
+        )
         cost = words.dollars(row.trial.usd)
         style = _MARK_STYLES.get(row.mark, "")
         table.add_row(_text(row.mark), *(_text(cell) for cell in (*cells, cost)), style=style)
@@ -101,6 +109,10 @@ def _sweep(summary: Summary, console: Console) -> None:
     for row in found.rows:
         if row.trial.failure:
             console.print(_text(f"Trial {row.trial.id} failed: {row.trial.failure}", "red"))
+
+
+def _right(trial: TrialLine) -> str:
+    return "–" if trial.valid_sequence_accuracy is None else words.share(trial.valid_sequence_accuracy)
 
 
 def _data(summary: Summary, console: Console) -> None:

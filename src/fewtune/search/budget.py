@@ -100,6 +100,21 @@ def halving_epochs(halving: Halving, candidates: int, repeats: int = 0) -> int:
     return math.ceil(total) + min(FINALISTS, candidates) * halving.rungs[-1].epochs * repeats
 
 
+def fewest_epochs(halving: Halving, candidates: int, shortest: int, repeats: int = 0) -> int:
+    """The fewest epochs that a whole search takes, unless trainings fail.
+
+    No curve turns before it was read twice, and a finalist is as long as the `shortest` plan at least.
+    """
+    total, done, share = 0.0, 0, halving.rungs[0].share
+    for rung in halving.rungs:
+        done = done if rung.share == share else 0
+        reached = rung.epochs if halving.patience is None else min(rung.epochs, max(2, halving.rungs[0].epochs))
+        total += candidates * max(0, reached - done) * rung.share
+        kept = 1 if halving.rule == "median" else halving.kept(candidates)
+        candidates, done, share = kept, rung.epochs, rung.share
+    return math.floor(total) + min(FINALISTS, candidates) * shortest * repeats
+
+
 def grid_epochs(epochs: Sequence[int], trunks: int) -> int:
     """Epochs that the whole grid takes when each plan is trained by itself: what a sweep's saving is measured by."""
     return trunks * sum(epochs)
@@ -118,12 +133,12 @@ def affordable(budget: Budget, halving: Halving, candidates: int, epoch: Cost, *
     limit = budget.exceeded_by(least) or ""
     needed = getattr(least, limit)
     raise BudgetError(
-        f"--budget-{limit} {budget.limits()[limit]:g} does not buy one training, which takes up to {_up(needed)}.",
-        fix=f"Allow it with --budget-{limit} {_up(needed)}, or try fewer epochs or rows.",
+        f"--budget-{limit} {budget.limits()[limit]:g} does not buy one training, which takes up to {upwards(needed)}.",
+        fix=f"Allow it with --budget-{limit} {upwards(needed)}, or try fewer epochs or rows.",
     )
 
 
-def _up(value: float) -> str:
+def upwards(value: float) -> str:
     """Three digits, never less than the value, so that what is proposed suffices."""
     step = 10.0 ** (math.floor(math.log10(value)) - 2)
     return f"{math.ceil(value / step) * step:g}"

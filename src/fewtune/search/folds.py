@@ -54,8 +54,8 @@ def finalists(readings: Sequence[Reading], epochs: Collection[int], count: int =
     for found in curves(readings).values():
         asked = [one for one in found if one.epochs in epochs]
         if asked and not has_failed(asked):
-            best.append(min(asked, key=lambda one: (one.score, one.epochs)))
-    best.sort(key=lambda one: (one.score, one.candidate))
+            best.append(min(asked, key=lambda one: (one.standing, one.epochs)))
+    best.sort(key=lambda one: (one.standing, one.candidate))
     return tuple(Finalist(candidate=one.candidate, epochs=one.epochs) for one in best[:count])
 
 

@@ -180,7 +180,7 @@ def _half(
     rung = halving.rungs[number]
     earlier = [one.epochs for one in halving.rungs[:number] if one.share == rung.share]
     forecasts = {one: forecast(known[one], earlier) for one in rest}
-    return tuple(sorted(rest, key=lambda one: (forecasts[one], one))[: halving.kept(len(known))])
+    return tuple(sorted(rest, key=lambda one: (forecasts[one], known[one][-1].loss, one))[: halving.kept(len(known))])
 
 
 def _better(known: Mapping[int, Sequence[Reading]], rest: Sequence[int], rung: Rung) -> tuple[int, ...]:

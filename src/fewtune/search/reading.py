@@ -19,6 +19,13 @@ class Reading:
     """The score of each validation row, in one order for all candidates; None where it is not told."""
     share: float = 1.0
     """Share of the training rows that were used."""
+    loss: float = 0.0
+    """What tells equal scores apart, as shares of right answers often are."""
+
+    @property
+    def standing(self) -> tuple[float, float]:
+        """The lower the better."""
+        return self.score, self.loss
 
 
 def curve(readings: Iterable[Reading], candidate: int) -> tuple[Reading, ...]:

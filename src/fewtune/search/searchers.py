@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Protocol
 
@@ -55,6 +55,20 @@ class GridSearcher:
         lists = [axis.values for axis in self._space.axes.values() if isinstance(axis, Choices)]
         for values in product(*lists):
             yield self._space.plan(dict(zip(self._space.axes, values, strict=True)))
+
+
+class GivenSearcher:
+    """Plans that were found elsewhere, in their order."""
+
+    def __init__(self, plans: Sequence[Plan]) -> None:
+        self._plans = iter(plans)
+        self._known: set[Plan] = set()
+
+    def ask(self, count: int) -> tuple[Plan, ...]:
+        return _fresh(self._plans, self._known, count)
+
+    def tell(self, plan: Plan, score: float | None) -> None:
+        self._known.add(plan)
 
 
 class RandomSearcher:

@@ -63,6 +63,35 @@ def select(
     return Selection(best=best, chosen=chosen, tied=tuple(name for name in near if name != chosen))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """One measure of all candidates, lower is better."""
+
+    rows: Mapping[str, Rows]
+    """As `losses` of `select`."""
+    means: Mapping[str, float]
+
+
+def select_by(
+    measures: Sequence[Scores],
+    cost: Mapping[str, float],
+    *,
+    ranks: Mapping[str, int] | None = None,
+    groups: Sequence[int] | None = None,
+) -> Selection:
+    """`select` by the first measure, then among the best and those tied with it by the next one, and so on.
+
+    So a coarse measure, as the share of right answers is, leaves to a finer one what it cannot tell.
+    """
+    first, *others = measures
+    selection = select(first.rows, first.means, cost, ranks=ranks, groups=groups)
+    for measure in others:
+        names = (selection.chosen, *selection.tied)
+        rows, means = {name: measure.rows[name] for name in names}, {name: measure.means[name] for name in names}
+        selection = select(rows, means, cost, ranks=ranks, groups=groups)
+    return selection
+
+
 def _is_tied(above: float, rows: Rows, best: Rows, groups: Sequence[int] | None) -> bool:
     if above == 0:
         return True

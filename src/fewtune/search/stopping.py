@@ -30,14 +30,14 @@ def has_turned(readings: Sequence[Reading], patience: int | None) -> bool:
         return True
     if len(readings) <= patience:
         return False
-    best = min(one.score for one in readings[:-patience])
-    return all(not one.score < best for one in readings[-patience:])
+    best = min(one.standing for one in readings[:-patience])
+    return all(not one.standing < best for one in readings[-patience:])
 
 
 def _has_risen(readings: Sequence[Reading]) -> bool:
     if len(readings) < 2:
         return False
-    best, last = min(readings[:-1], key=lambda one: one.score).rows, readings[-1].rows
+    best, last = min(readings[:-1], key=lambda one: one.standing).rows, readings[-1].rows
     if not best or not last or len(last) < 2:
         return False
     differences = [now - before for now, before in zip(last, best, strict=True)]

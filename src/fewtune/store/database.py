@@ -76,6 +76,7 @@ points = Table(
     Column("valid_token_accuracy", Float),
     Column("valid_sequence_accuracy", Float),
     Column("valid_row_losses", _OPTIONAL_JSON),
+    Column("valid_row_exact", _OPTIONAL_JSON),
 )
 
 checkpoints = Table(
@@ -138,14 +139,21 @@ def _m002_agreements(connection: Connection) -> None:
 
 
 def _m003_label_log_likelihoods(connection: Connection) -> None:
-    # A new file has it from its first tables.
-    known = {column["name"] for column in inspect(connection).get_columns("predictions")}
-    if "label_log_likelihoods" not in known:
-        connection.execute(text("ALTER TABLE predictions ADD COLUMN label_log_likelihoods JSON"))
+    _add_column(connection, "predictions", "label_log_likelihoods")
 
 
 def _m004_replies(connection: Connection) -> None:
     schema.create_all(connection, tables=[replies])
+
+
+def _m005_row_exact(connection: Connection) -> None:
+    _add_column(connection, "points", "valid_row_exact")
+
+
+def _add_column(connection: Connection, table: str, column: str) -> None:
+    """Of JSON; a new file has it from its first tables on."""
+    if column not in {one["name"] for one in inspect(connection).get_columns(table)}:
+        connection.execute(text(f"ALTER TABLE {table} ADD COLUMN {column} JSON"))
 
 
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
@@ -153,6 +161,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _m002_agreements,
     _m003_label_log_likelihoods,
     _m004_replies,
+    _m005_row_exact,
 )
 """Never edited, only appended to; the file's user_version counts how many it has seen."""
 

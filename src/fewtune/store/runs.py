@@ -62,6 +62,7 @@ class PointRecord:
     valid_token_accuracy: float | None
     valid_sequence_accuracy: float | None
     valid_row_losses: list[float] | None
+    valid_row_exact: list[bool] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
