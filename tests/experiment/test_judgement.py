@@ -111,7 +111,9 @@ def test_the_likelihoods_of_the_labels_give_an_answer_within_the_set_and_its_con
 
 def test_a_looked_up_label_is_within_the_set_and_a_written_one_only_where_the_labels_were_scored() -> None:
     found = labelled({"tuned": RIGHT, "base": WRONG, "majority": ["refund"] * 12, "tf-idf": RIGHT})
-    shares = {name: one["constrained_accuracy"].value for name, one in found.measured.items() if "constrained_accuracy" in one}
+    shares = {
+        name: one["constrained_accuracy"].value for name, one in found.measured.items() if "constrained_accuracy" in one
+    }
     assert shares == {"majority": 0.5, "tf-idf": 1.0}
     table = told(found).labels["majority"]
     assert [(one.label, one.recall, one.precision) for one in table.labels] == [
