@@ -20,7 +20,13 @@ def test_the_main_job_tunes_the_built_in_base_without_opening_a_socket(few_rows:
     assert run.report_path.exists()
     assert run.best.valid_loss is not None
     assert run.summary.data.rows_read == run.summary.data.rows_kept + sum(run.summary.data.dropped.values())
-    assert {system.name for system in run.summary.systems} == {"base", "few-shot", "tuned"}
+    assert {system.name for system in run.summary.systems} == {
+        "base",
+        "few-shot",
+        "few-shot-nearest",
+        "nearest-answer",
+        "tuned",
+    }
     assert shut_sockets == []
 
 
@@ -146,7 +152,9 @@ def test_an_unknown_finding_cannot_be_refused(few_rows: Path) -> None:
 
 
 def test_the_sweep_reads_every_plan_of_the_grid_off_its_trunk(few_rows: Path) -> None:
-    swept = fewtune.sweep(few_rows, provider="fake", epochs="1,2,4", batch_size="2,8", learning_rate="1e-3,3e-3")
+    swept = fewtune.sweep(
+        few_rows, provider="fake", epochs="1,2,4", batch_size="2,8", learning_rate="1e-3,3e-3", halving=False
+    )
     plans = {(t.plan["epochs"], t.plan["batch_size"], t.plan["learning_rate"]) for t in swept.summary.trials}
     assert len(plans) == 12
     assert len({trial.trunk for trial in swept.summary.trials}) == 4

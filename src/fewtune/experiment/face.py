@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -15,10 +14,13 @@ from fewtune.errors import UsageError
 from fewtune.experiment import run as runner
 from fewtune.experiment.agreeing import whole_estimate
 from fewtune.experiment.answering import TEMPERATURES
+from fewtune.experiment.answering_options import with_answering
 from fewtune.experiment.axes import check_single, read_axes
 from fewtune.experiment.display import RunList
 from fewtune.experiment.estimating import Estimate
 from fewtune.experiment.folder import is_held
+from fewtune.experiment.given import halving_given, recipe_named, size_given
+from fewtune.experiment.named_metrics import named_metrics
 from fewtune.experiment.notebook import watched
 from fewtune.experiment.options import Options, RunOptions
 from fewtune.experiment.preparation import Decide, Prepared, prepare_rows
@@ -127,7 +129,8 @@ class Run:
             four_bit=bool(settings.get("four_bit")),
             recipe=settings.get("recipe"),
         )
-        return providers.connect(self.summary.provider, workspace)
+        elsewhere = providers.kind(self.summary.provider).elsewhere
+        return providers.connect("local" if elsewhere else self.summary.provider, workspace)
 
     @property
     def _model(self) -> str:
@@ -167,6 +170,7 @@ def train(data: str | Path, **options: Unpack[RunOptions]) -> Run:
 def resume(
     name: str,
     *,
+    address: str | None = None,
     budget_minutes: float | None = None,
     budget_usd: float | None = None,
     budget_tokens: float | None = None,
@@ -181,10 +185,12 @@ def resume(
     """
     record = find_run(name)
     with watched(watch) as watcher:
+        settings = runner.rerun(record)
         done = runner.execute(
-            runner.rerun(record),
+            settings,
             home=configuration.load().home,
             out=Path(record.folder),
+            address=_address(address, settings.provider),
             budget=Budget(minutes=budget_minutes, usd=budget_usd, tokens=budget_tokens),
             track=track or (),
             watch=watcher,
@@ -244,7 +250,15 @@ def _execute(data: str, options: RunOptions, *, evaluate: bool, single: bool = F
     if data == "-":
         data = str(keep_standard_input(configuration.load().home / "stdin"))
     settings = _settings(data, cast(Options, common), searches=not evaluate and not single)
-    settings = replace(settings, evaluate=evaluate)
+    metrics = named_metrics(options.get("metrics") or ())
+    settings = replace(
+        settings,
+        evaluate=evaluate,
+        metrics=tuple(metrics),
+        primary=options.get("primary"),
+        json_schema=None if (schema := options.get("json_schema")) is None else str(schema),
+    )
+    settings = with_answering(settings, options)
     if single:
         rates, refit = _single_rate(settings), bool(settings.refit)
         settings = replace(settings, cooldown=_TRAIN_COOLDOWN, learning_rates=rates, refit=refit)
@@ -255,8 +269,10 @@ def _execute(data: str, options: RunOptions, *, evaluate: bool, single: bool = F
             home=configuration.load().home,
             out=Path(out) if out else None,
             budget=_budget(options),
+            address=_address(options.get("address"), settings.provider),
             track=options.get("track") or (),
             watch=watch,
+            metrics={name: given for name, given in metrics.items() if given is not None},
         )
     return open_run(done.id)
 
@@ -277,7 +293,10 @@ def _settings(data: str, options: Options, *, searches: bool = False) -> RunSett
     search_on = options.get("search_on")
     searches = searches or search_on is not None
     axes = read_axes(options, rate_kind("local" if search_on else common.provider))
-    halving, folds = _halving(options, searches), options.get("folds")
+    halving, folds = (
+        halving_given(options.get("halving"), options.get("rung_share"), options.get("median_stop"), searches),
+        options.get("folds"),
+    )
     return RunSettings(
         data=str(Path(data)),
         base=common.base,
@@ -299,47 +318,33 @@ def _settings(data: str, options: Options, *, searches: bool = False) -> RunSett
         gradient_accumulation=options.get("gradient_accumulation") or default.gradient_accumulation,
         averaged_checkpoints=options.get("averaged_checkpoints") or default.averaged_checkpoints,
         valid_file=valid_file if (valid_file := options.get("valid_file")) is None else str(valid_file),
-        recipe=_recipe(options.get("recipe")),
+        recipe=recipe_named(options.get("recipe")),
         prompt_column=options.get("prompt_column"),
         completion_column=options.get("completion_column"),
         prompt_template=options.get("prompt_template"),
         group_column=options.get("group_column"),
         refused_repairs=tuple(options.get("no_repair") or ()),
         accepted_repairs=tuple(options.get("repair") or ()),
-        valid=_size(options.get("valid")),
-        test=_size(options.get("test")),
+        valid=size_given(options.get("valid")),
+        test=size_given(options.get("test")),
+        task=options.get("task"),
     )
 
 
-def _halving(options: Options, searches: bool) -> bool | None:
-    """As given; else a share of the rows makes a rung, the median rule does without, and a sweep decides by itself."""
-    given = options.get("halving")
+def _address(given: str | None, provider: str) -> str | None:
+    """Of the cluster, where the provider has one. It is no part of the run: that may go on in another cluster."""
+    from fewtune import providers
+
+    if providers.kind(provider).elsewhere:
+        return configuration.load(address=given).address
     if given is not None:
-        return given
-    if options.get("rung_share") is not None:
-        return True
-    return None if searches and not options.get("median_stop") else False
-
-
-def _recipe(given: str | None) -> str | None:
-    if given not in (None, "chat", "completion"):
         raise UsageError(
-            f"There is no recipe {given!r} to train by.",
-            fix="There are chat and completion; openai-2022 only prepares: fewtune prepare DATA --recipe openai-2022.",
+            f"--provider {provider} has no address.", where="--address", fix="Leave it out, or use --provider ray."
         )
-    return given
+    return None
 
 
 def _budget(options: RunOptions) -> Budget:
     return Budget(
         minutes=options.get("budget_minutes"), usd=options.get("budget_usd"), tokens=options.get("budget_tokens")
     )
-
-
-def _size(given: float | None) -> float | int | None:
-    """A share below 1 stays one; a whole number counts rows."""
-    if given is None or given < 1:
-        return given
-    if not math.isfinite(given) or given != int(given):
-        raise UsageError(f"{given:g} is neither a share below 1 nor a number of rows.")
-    return int(given)

@@ -1,11 +1,12 @@
-"""What `run`, `sweep`, `train`, `prepare` and `estimate` can be given, by name."""
+"""What `run`, `sweep`, `train`, `prepare` and `estimate` take from Python."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypedDict
 
+from fewtune.experiment.answering_options import AnsweringOptions
 from fewtune.experiment.axes import Values
 from fewtune.experiment.progress import Watch
 
@@ -16,7 +17,7 @@ class Options(TypedDict, total=False):
     base: str | None
     """`pocket`, a model folder, or a hub id; on a hosted service its model's name."""
     provider: str | None
-    """`local`, `openai`, or `fake`, which only pretends."""
+    """`local`, `ray`, `openai`, or `fake`, which only pretends."""
     seed: int | None
     epochs: Values
     """One value, several, or text as on the command line: 4, (1, 2, 4), "1,2,4" or "1..8"."""
@@ -75,13 +76,24 @@ class Options(TypedDict, total=False):
     valid_file: str | Path | None
     """A file of validation rows; training rows that stand in it are dropped."""
     test: float | None
+    task: str | None
+    """`text`, `labels` or `json`; None is what the rows look like."""
 
 
-class RunOptions(Options, total=False):
+class RunOptions(Options, AnsweringOptions, total=False):
     """What `run`, `sweep` and `train` take besides."""
+
+    metrics: Sequence[str | Callable[[str, str], float]] | None
+    """Of your own: functions of an answer and the expected text, or what `--metric` takes."""
+    primary: str | None
+    """Name of the metric that decides; by default loss for text, else exact match."""
+    json_schema: str | Path | None
+    """A JSON Schema for the answers; without one it is inferred from the training rows."""
 
     out: str | Path | None
     """Folder for the run."""
+    address: str | None
+    """Of the cluster for `provider="ray"`: HOST:PORT, or `auto`; None starts one on this machine."""
     budget_minutes: float | None
     budget_usd: float | None
     budget_tokens: float | None

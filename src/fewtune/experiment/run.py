@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ from fewtune.bases.folder import locate
 from fewtune.bases.shape import shape
 from fewtune.errors import FewtuneError, InterruptedByUser, from_os_error
 from fewtune.experiment.agreeing import Agreement, agree
-from fewtune.experiment.answering import TUNED, answer, systems
+from fewtune.experiment.evaluating import Evaluated, Evaluation, Outsiders, outsiders
 from fewtune.experiment.folder import held
 from fewtune.experiment.interruption import Interruption, watching
-from fewtune.experiment.judgement import Judgement, judge
+from fewtune.experiment.judgement import judge
+from fewtune.experiment.measures import Measures, measures
 from fewtune.experiment.measuring import PlanReading
 from fewtune.experiment.more_data import PART
 from fewtune.experiment.outcome import Outcome, Proxied, search_through
@@ -25,6 +26,7 @@ from fewtune.experiment.prepared_folder import write_parts
 from fewtune.experiment.progress import Note, Progress, Stage, Training, Watch, unwatched
 from fewtune.experiment.proxying import FOLDER as PROXY_FOLDER
 from fewtune.experiment.proxying import Ahead, given, proxy_of, share, translated, trials_key, without
+from fewtune.experiment.rivals import FEW_SHOT, FEW_SHOT_NEAREST, RUNNER_UP, SYSTEMS, TUNED
 from fewtune.experiment.rounds import enlisted
 from fewtune.experiment.searching import SearchPlan, search_plan
 from fewtune.experiment.settings import RunSettings
@@ -52,6 +54,9 @@ class _Job:
     store: Runs
     watch: Watch
     interruption: Interruption
+    outsiders: Outsiders
+    measures: Measures
+    address: str | None
     trackers: Sequence[str] = ()
     """Names of those that are told."""
     track: Track = untracked
@@ -63,10 +68,14 @@ def execute(
     home: Path,
     out: Path | None = None,
     budget: Budget | None = None,
+    address: str | None = None,
     track: Sequence[str] = (),
     watch: Watch = unwatched,
+    metrics: Mapping[str, object] | None = None,
 ) -> Summary:
     """Do, or go on with, the run of these settings; a run that is finished is only shown again, and told to `track`.
+
+    `metrics` holds those of the settings that were given as functions, by what they are called there.
 
     Raises any FewtuneError; after InterruptedByUser, UnfinishedError or a kill, the same call resumes.
     """
@@ -76,6 +85,7 @@ def execute(
         watch(Stage(name="prepare", text=f"Reading {settings.data}"))
         prepared = prepare_rows(settings)
         search, proxy = search_plan(settings, prepared), proxy_of(settings, prepared)
+        measured_by = measures(settings, prepared, metrics or {})
         run_id = settings.run_id(prepared.dataset.sha256)
         folder = (out or home / "runs" / run_id).expanduser().resolve()
         store, given = Runs(home), budget or Budget()
@@ -88,10 +98,12 @@ def execute(
         agreement = agree(settings, prepared, search, given, store.agreement(run_id) if is_here else None)
         known = store.agreement(trials_key(run_id)) if is_here else None
         ahead = Ahead(proxy=proxy, agreement=share(proxy, search, agreement, known)) if proxy else None
+        beside = outsiders(settings, agreement.budget.usd)
         interruption.check()
         with held(folder, run_id, settings, prepared.dataset.sha256):
             if not is_here:
                 _begin_anew(store, run_id, settings, folder)
+            _forget_other_shots(store, run_id, settings)
             job = _Job(
                 id=run_id,
                 settings=settings,
@@ -99,6 +111,9 @@ def execute(
                 store=store,
                 watch=watch,
                 interruption=interruption,
+                outsiders=beside,
+                measures=measured_by,
+                address=address,
                 trackers=track,
             )
             return _recorded(job, prepared, search, agreement, ahead)
@@ -108,6 +123,9 @@ def _finished(store: Runs, run_id: str, folder: Path, settings: RunSettings, giv
     """What the run has come to, unless it is not finished or more is asked of it now."""
     record = store.get(run_id)
     if record is None or record.state != "finished" or record.summary is None or record.folder != str(folder):
+        return None
+    before = RunSettings.from_json(record.settings)
+    if settings.judges_anew or (before.judging, before.answering) != (settings.judging, settings.answering):
         return None
     summary = Summary.from_json(record.summary)
     if _is_extended(summary, settings, given, store.agreement(run_id)):
@@ -129,6 +147,14 @@ def _begin_anew(store: Runs, run_id: str, settings: RunSettings, folder: Path) -
     shutil.rmtree(folder / PROXY_FOLDER, ignore_errors=True)
     if not providers.kind(settings.provider).bills:
         shutil.rmtree(folder / "trials", ignore_errors=True)
+
+
+def _forget_other_shots(store: Runs, run_id: str, settings: RunSettings) -> None:
+    """Answers to prompts with another number of worked examples than are asked for now."""
+    record = store.get(run_id)
+    if record and record.settings.get("shots") != settings.shots:
+        for name in (FEW_SHOT, FEW_SHOT_NEAREST):
+            store.forget_predictions(run_id, name)
 
 
 def _is_extended(summary: Summary, settings: RunSettings, given: Budget, agreed: AgreementRecord | None) -> bool:
@@ -187,30 +213,34 @@ def _stages(job: _Job, prepared: Prepared, search: SearchPlan, agreement: Agreem
         agreement = replace(agreement, budget=without(agreement.budget, proxied.spent))
     job.watch(Stage(name="load", text=f"Loading {job.settings.base}"))
     _tell_of_experts(job)
-    provider = connect(job.settings, prepared, job.folder)
+    provider = connect(job.settings, prepared, job.folder, job.address)
     outcome = replace(_search(job, provider, prepared, search, agreement), proxied=proxied)
     files |= _keep_adapter(outcome.kept, job.folder)
-    judgement = _judge(job, provider, prepared, outcome.kept)
+    evaluated = _evaluate(job, provider, prepared, outcome, agreement)
+    judgement = evaluated and judge(
+        prepared.split.test, job.measures, evaluated.predictions, evaluated.shots, order=SYSTEMS
+    )
     weighed = None if job.settings.evaluate else _weigh(job, provider, prepared, outcome)
     job.watch(Stage(name="report", text="Writing the report"))
     files["report"] = job.folder / "report.html"
     if prepared.encoder:
         files["base"] = locate(job.settings.base)
     summary = summarise_run(
-        job.store, job.store.find(job.id), job.settings, prepared, outcome, judgement, weighed, files
+        job.store, job.store.find(job.id), job.settings, prepared, outcome, judgement, evaluated, weighed, files
     )
     html.write(summary, files["report"])
     return summary
 
 
-def connect(settings: RunSettings, prepared: Prepared, folder: Path) -> Provider:
-    """The run's provider, with the run's rows and its folder for trials."""
+def connect(settings: RunSettings, prepared: Prepared, folder: Path, address: str | None = None) -> Provider:
+    """The run's provider, with the run's rows and its folder for trials; `address` is a cluster's."""
     workspace = Workspace(
         base=settings.base,
         examples={example.row: example for example in prepared.repaired.examples},
         folder=folder / "trials",
         four_bit=settings.four_bit,
         recipe=settings.recipe,
+        address=address,
     )
     return providers.connect(settings.provider, workspace)
 
@@ -262,7 +292,8 @@ def _forgetting(job: _Job) -> Watch:
         nonlocal trained
         if isinstance(event, Training) and not trained and not event.trial.startswith(PART):
             trained = True
-            job.store.forget_predictions(job.id, TUNED)
+            for name in (TUNED, RUNNER_UP):
+                job.store.forget_predictions(job.id, name)
         job.watch(event)
 
     return watch
@@ -289,15 +320,25 @@ def _keep_adapter(kept: PlanReading, folder: Path) -> dict[str, Path]:
     return {"adapter": target}
 
 
-def _judge(job: _Job, provider: Provider, prepared: Prepared, kept: PlanReading) -> Judgement | None:
-    if not job.settings.evaluate or kept.model is None:
+def _evaluate(
+    job: _Job, provider: Provider, prepared: Prepared, outcome: Outcome, agreement: Agreement
+) -> Evaluated | None:
+    if not job.settings.evaluate or outcome.kept.model is None:
         return None
-    rows = prepared.split.test
-    job.watch(Stage(name="evaluate", text=f"Answering {counted(len(rows), 'held-out row')}"))
-    chosen = systems(prepared, kept.model, job.settings.shots, job.settings.seed)
-    answer(provider, chosen, prepared, job.store, job.id, job.watch, job.interruption)
-    shots = max(len(system.shots) for system in chosen)
-    return judge(rows, prepared.task.kind, job.store.predictions(job.id), shots)
+    job.watch(Stage(name="evaluate", text=f"Answering {counted(len(prepared.split.test), 'held-out row')}"))
+    evaluation = Evaluation(
+        settings=job.settings,
+        prepared=prepared,
+        provider=provider,
+        outcome=outcome,
+        outsiders=job.outsiders,
+        store=job.store,
+        run_id=job.id,
+        usd=agreement.budget.usd,
+        watch=job.watch,
+        interruption=job.interruption,
+    )
+    return evaluation.conduct(outcome.kept.model)
 
 
 def _weigh(job: _Job, provider: Provider, prepared: Prepared, outcome: Outcome) -> Weighed:

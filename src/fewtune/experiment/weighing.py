@@ -15,13 +15,14 @@ from fewtune.data.chat import asked
 from fewtune.data.encode import Encoder
 from fewtune.evaluation.baselines import choose_shots
 from fewtune.evaluation.metrics import PRIMARY
-from fewtune.experiment.answering import BASE_SYSTEM, FEW_SHOT, TUNED, System, score_rows
+from fewtune.experiment.answering import System, pairs, score_rows
 from fewtune.experiment.finals import trainings
 from fewtune.experiment.interruption import Interruption
 from fewtune.experiment.measuring import Score
 from fewtune.experiment.outcome import Outcome
 from fewtune.experiment.preparation import Prepared
 from fewtune.experiment.progress import Watch
+from fewtune.experiment.rivals import BASE_SYSTEM, FEW_SHOT, TUNED
 from fewtune.providers.contract import BASE, Provider
 from fewtune.search.folds import Finalist
 from fewtune.search.worth import Worth, worth
@@ -149,8 +150,7 @@ def _rivals(
         chosen = choose_shots(outcome.search.folds[fold].train, shots, seed, _fitting(prepared.encoder, rows))
         if not chosen:
             return rivals
-        pairs = tuple((example.prompt, example.completion) for example in chosen)
-        shown |= scoring(System(name=FEW_SHOT, model=BASE, shots=pairs), rows)
+        shown |= scoring(System(name=FEW_SHOT, model=BASE, shots={row.row: pairs(chosen) for row in rows}), rows)
     return {**rivals, FEW_SHOT: tuple(read(shown[one.example.row]) for one in judged)}
 
 
@@ -158,8 +158,7 @@ def _fitting(encoder: Encoder | None, rows: Sequence[Example]) -> Callable[[Sequ
     """Whether worked examples leave room for each of the rows with its answer."""
 
     def fits(chosen: Sequence[Example]) -> bool:
-        pairs = [(one.prompt, one.completion) for one in chosen]
-        return encoder is None or all(_length(encoder, row, pairs) <= encoder.context for row in rows)
+        return encoder is None or all(_length(encoder, row, pairs(chosen)) <= encoder.context for row in rows)
 
     return fits
 

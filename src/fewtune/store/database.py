@@ -102,6 +102,7 @@ predictions = Table(
     Column("seconds", Float),
     Column("log_likelihoods", _OPTIONAL_JSON),
     Column("greedy", _OPTIONAL_JSON),
+    Column("label_log_likelihoods", _OPTIONAL_JSON),
 )
 
 
@@ -114,6 +115,20 @@ agreements = Table(
     Column("training_seconds", Float, nullable=False, default=0.0),
 )
 
+replies = Table(
+    "replies",
+    schema,
+    Column("run_id", String, primary_key=True),
+    Column("purpose", String, primary_key=True),
+    Column("question", String, primary_key=True),
+    Column("text", String, nullable=False),
+    Column("stop_reason", String, nullable=False),
+    Column("prompt_tokens", Integer, nullable=False),
+    Column("tokens", Integer, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("usd", Float),
+)
+
 
 def _m001_first_tables(connection: Connection) -> None:
     schema.create_all(connection, tables=[runs, trials, points, checkpoints, predictions])
@@ -123,13 +138,29 @@ def _m002_agreements(connection: Connection) -> None:
     schema.create_all(connection, tables=[agreements])
 
 
-def _m003_row_exact(connection: Connection) -> None:
-    # A new file has the column from its first table on.
+def _m003_label_log_likelihoods(connection: Connection) -> None:
+    # A new file has it from its first tables.
+    known = {column["name"] for column in inspect(connection).get_columns("predictions")}
+    if "label_log_likelihoods" not in known:
+        connection.execute(text("ALTER TABLE predictions ADD COLUMN label_log_likelihoods JSON"))
+
+
+def _m004_replies(connection: Connection) -> None:
+    schema.create_all(connection, tables=[replies])
+
+
+def _m005_row_exact(connection: Connection) -> None:
     if "valid_row_exact" not in {column["name"] for column in inspect(connection).get_columns("points")}:
         connection.execute(text("ALTER TABLE points ADD COLUMN valid_row_exact JSON"))
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_m001_first_tables, _m002_agreements, _m003_row_exact)
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
+    _m001_first_tables,
+    _m002_agreements,
+    _m003_label_log_likelihoods,
+    _m004_replies,
+    _m005_row_exact,
+)
 """Never edited, only appended to; the file's user_version counts how many it has seen."""
 
 
