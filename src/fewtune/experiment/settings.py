@@ -15,7 +15,7 @@ Values = tuple[float, ...] | str
 _AXES = ("epochs", "batch_sizes", "learning_rates", "rank", "prompt_loss_weight", "adapt_top")
 """Settings of several values; in runs of version 0.1 the last three are single numbers."""
 _WITHOUT_IDENTITY = ("data", "trials", "more_data")
-_LATER = ("refit", "average_refit")
+_LATER = ("refit", "average_refit", "rung_share", "median_stop")
 """Settings that count only where they are not at their default, so that runs from before there were any keep their
 identity."""
 
