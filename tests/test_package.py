@@ -28,6 +28,7 @@ def test_the_wheel_carries_the_base_the_prices_and_the_page_and_nothing_of_the_w
         "fewtune/bases/pocket/tokenizer.json",
         "fewtune/bases/pocket/README.md",
         "fewtune/cost/prices.toml",
+        "fewtune/evaluation/prose.txt",
         "fewtune/report/page.html.j2",
         "fewtune/py.typed",
     ):

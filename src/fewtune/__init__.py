@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fewtune.errors import FewtuneError
+    from fewtune.evaluation.own_metric import metric
     from fewtune.experiment.face import (
         Run,
         estimate,
@@ -34,6 +35,7 @@ __all__ = [
     "__version__",
     "estimate",
     "find_run",
+    "metric",
     "open_run",
     "prepare",
     "resume",
@@ -48,6 +50,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "fewtune.types": ("Example", "Plan"),
     "fewtune.errors": ("FewtuneError",),
+    "fewtune.evaluation.own_metric": ("metric",),
     "fewtune.experiment.face": (
         "Run",
         "estimate",

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from fewtune.evaluation.baselines import choose_shots, majority_answer
+from fewtune.evaluation.baselines import Neighbours, choose_shots, majority_answer
 from fewtune.types import Example, Source
 
 
@@ -76,3 +76,31 @@ def test_the_majority_answer_is_the_most_frequent_one() -> None:
 def test_there_is_no_majority_where_every_answer_is_different_or_missing() -> None:
     assert majority_answer(examples("one", "two")) is None
     assert majority_answer([]) is None
+
+
+def asked(*prompts: str) -> list[Example]:
+    return [
+        Example(row=row, prompt=prompt, completion=f"answer {row}", source=Source(file="data.csv", line=row + 2))
+        for row, prompt in enumerate(prompts)
+    ]
+
+
+def test_the_nearest_shots_are_those_that_share_rare_words_and_the_nearest_stands_last() -> None:
+    rows = asked("the red lamp", "the dog and the cat", "the red lamp in the hall", "the sea", "the hall")
+    shots = Neighbours(rows).shots("Where is the red lamp of the hall?", 2, anything_fits)
+    assert [shot.row for shot in shots] == [0, 2]
+
+
+def test_of_the_nearest_shots_the_farthest_are_left_out_until_they_fit() -> None:
+    rows = asked("lamp red hall", "lamp red", "lamp", "sea")
+    shots = Neighbours(rows).shots("lamp red hall", 3, at_most(16))
+    assert [shot.row for shot in shots] == [1, 0]
+
+
+def test_the_nearest_answer_is_the_completion_of_the_nearest_prompt() -> None:
+    assert Neighbours(asked("the sea", "A LAMP!", "the dog")).answer("which lamp, please?") == "answer 1"
+
+
+def test_prompts_that_share_no_word_still_get_the_first_answer() -> None:
+    assert Neighbours(asked("the sea", "the dog")).answer("???") == "answer 0"
+    assert Neighbours(asked("!", "?")).answer("…") == "answer 0"

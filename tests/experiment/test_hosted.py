@@ -23,7 +23,7 @@ def test_the_same_plan_goes_through_the_hosted_door_to_a_report(few_rows: Path, 
     assert run.best.valid_loss is not None
     assert run.best.plan["learning_rate"] == 1.0
     systems = {system.name: system.metrics for system in run.summary.systems}
-    assert {"base", "few-shot", "tuned"} == set(systems)
+    assert {"base", "few-shot", "nearest-answer", "tuned"} == set(systems)
     assert "loss" not in systems["tuned"]
     assert "exact_match" in systems["tuned"]
 

@@ -20,7 +20,13 @@ def test_the_main_job_tunes_the_built_in_base_without_opening_a_socket(few_rows:
     assert run.report_path.exists()
     assert run.best.valid_loss is not None
     assert run.summary.data.rows_read == run.summary.data.rows_kept + sum(run.summary.data.dropped.values())
-    assert {system.name for system in run.summary.systems} == {"base", "few-shot", "tuned"}
+    assert {system.name for system in run.summary.systems} == {
+        "base",
+        "few-shot",
+        "few-shot-nearest",
+        "nearest-answer",
+        "tuned",
+    }
     assert shut_sockets == []
 
 

@@ -7,7 +7,7 @@ import json
 import math
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from email.parser import BytesParser
@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 KEY = "sk-standin-0123456789"
 BASE_MODEL = "standin-mini"
+OUTSIDE_MODEL = "outside"
 CREATED = 1_700_000_000
 METRICS = ("train_loss", "train_mean_token_accuracy", "valid_loss", "valid_mean_token_accuracy")
 
@@ -85,6 +86,11 @@ class Standin:
         self.ignores_metadata_filter = False
         self.failing: tuple[str, str] | None = None
         """Code and message with which jobs fail after their first step."""
+        self.says: Callable[[dict[str, Any]], str | None] = lambda given: given["messages"][-1]["content"]
+        """What a model named `outside` answers to a request; None is a refusal."""
+        self.refused_parameters: set[str] = set()
+        self.read, self.written = 10, 2
+        """Tokens that it tells for each such answer."""
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.standin = self
@@ -305,11 +311,31 @@ class Standin:
         end = start + min(int(query.get("limit", 20)), self.page_size)
         return {"object": "list", "data": items[start:end], "has_more": end < len(items)}
 
-    def _chat(self, given: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    def _chat(self, given: dict[str, Any]) -> Iterator[dict[str, Any]] | dict[str, Any]:
+        for name in self.refused_parameters & given.keys():
+            refused = Refused(400, f"Unsupported parameter: {name}.", "unsupported_parameter")
+            refused.body["error"]["param"] = name
+            raise refused
+        if not given.get("stream"):
+            return self._whole(given)
         text = self._reply(given["model"], given["messages"][-1]["content"])
         words = text.split(" ")
         told = words[: given["max_tokens"]]
         return self._chunks(given["model"], told, "stop" if told == words else "length")
+
+    def _whole(self, given: dict[str, Any]) -> dict[str, Any]:
+        if given["model"] != OUTSIDE_MODEL:
+            raise Refused(404, f"The model `{given['model']}` does not exist.", "model_not_found")
+        text = self.says(given)
+        message = {"role": "assistant", "content": text, "refusal": "No." if text is None else None}
+        return {
+            "id": "chatcmpl-2",
+            "object": "chat.completion",
+            "created": CREATED,
+            "model": OUTSIDE_MODEL,
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": self.read, "completion_tokens": self.written},
+        }
 
     def _reply(self, model: str, prompt: str) -> str:
         if model == BASE_MODEL:

@@ -11,6 +11,7 @@ from fewtune.store.runs import (
     CheckpointRecord,
     PointRecord,
     PredictionRecord,
+    ReplyRecord,
     RunRecord,
     Runs,
     TrialRecord,
@@ -72,6 +73,28 @@ class TestRuns:
         store.begin(RUN)
         assert store.get(RUN.id) == store.find(RUN.id) == RUN
         assert Runs(tmp_path).all() == [RUN]
+
+    def test_what_was_paid_is_kept_when_the_rest_of_a_run_is_forgotten(self, store: Runs) -> None:
+        begin(store, "one", "two")
+        reply = ReplyRecord(
+            purpose="judge",
+            question="ab12",
+            text="A",
+            stop_reason="stop",
+            prompt_tokens=10,
+            tokens=2,
+            seconds=0.5,
+            usd=None,
+        )
+        for said in (reply, replace(reply, text="B", usd=0.1)):
+            store.put_reply("one", said)
+        store.put_reply("one", replace(reply, purpose="reference"))
+        store.forget("one")
+        assert [(one.purpose, one.text, one.usd) for one in store.replies("one")] == [
+            ("judge", "B", 0.1),
+            ("reference", "A", None),
+        ]
+        assert store.replies("two") == []
 
     def test_a_run_ends_with_its_summary(self, store: Runs) -> None:
         store.begin(RUN)

@@ -103,10 +103,45 @@ NoRepair = Annotated[
 ]
 Valid = Annotated[float | None, typer.Option("--valid", help="Validation rows: a share below 1, or a number.")]
 Test = Annotated[float | None, typer.Option("--test", help="Test rows: a share below 1, or a number.")]
+Shots = Annotated[
+    int | None, typer.Option("--shots", help="Worked examples in the few-shot prompts; default: 3.", min=0)
+]
+Rivals = Annotated[
+    str | None,
+    typer.Option(
+        "--rivals",
+        help="Who answers beside the tuned model, of: base, few-shot, few-shot-nearest, majority, nearest-answer, "
+        "tf-idf, runner-up; or all. Default: by the task.",
+    ),
+]
+Reference = Annotated[
+    str | None, typer.Option("--reference", help="A bigger model to stand beside, at an OpenAI-compatible address.")
+]
+ReferenceUrl = Annotated[
+    str | None, typer.Option("--reference-url", help="Its address; the key is FEWTUNE_REFERENCE_KEY.")
+]
+Judge = Annotated[
+    str | None, typer.Option("--judge", help="A model that compares the answers, each pair in both orders.")
+]
+JudgeUrl = Annotated[str | None, typer.Option("--judge-url", help="Its address; the key is FEWTUNE_JUDGE_KEY.")]
+JudgeRubric = Annotated[
+    Path | None, typer.Option("--judge-rubric", help="Text file that says what makes an answer good.")
+]
+TaskName = Annotated[str | None, typer.Option("--task", help="text, labels or json; default: what the rows look like.")]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option("--metric", help="Of your own, as module:function or file.py:function; may be repeated."),
+]
+Primary = Annotated[
+    str | None, typer.Option("--primary", help="Metric that decides; default: loss for text, else exact_match.")
+]
+JsonSchema = Annotated[
+    Path | None, typer.Option("--json-schema", help="JSON Schema of the answers; default: as the training rows are.")
+]
 BudgetMinutes = Annotated[
     float | None, typer.Option("--budget-minutes", help="Train at most so long; above 10 minutes it must be given.")
 ]
-BudgetUsd = Annotated[float | None, typer.Option("--budget-usd", help="Spend at most so much on a hosted service.")]
+BudgetUsd = Annotated[float | None, typer.Option("--budget-usd", help="Spend at most so much on hosted services.")]
 Track = Annotated[
     list[str] | None,
     typer.Option("--track", help="Follow in wandb, mlflow, trackio or tensorboard too; may be repeated."),

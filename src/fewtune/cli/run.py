@@ -61,6 +61,17 @@ def _training_command(name: str) -> Callable[..., None]:
         valid: options.Valid = None,
         valid_file: options.ValidFile = None,
         test: options.Test = None,
+        task: options.TaskName = None,
+        metrics: options.Metrics = None,
+        primary: options.Primary = None,
+        json_schema: options.JsonSchema = None,
+        shots: options.Shots = None,
+        rivals: options.Rivals = None,
+        reference: options.Reference = None,
+        reference_url: options.ReferenceUrl = None,
+        judge: options.Judge = None,
+        judge_url: options.JudgeUrl = None,
+        judge_rubric: options.JudgeRubric = None,
         budget_minutes: options.BudgetMinutes = None,
         budget_usd: options.BudgetUsd = None,
         budget_tokens: options.BudgetTokens = None,
@@ -68,16 +79,20 @@ def _training_command(name: str) -> Callable[..., None]:
         json: options.Json = False,
         quiet: options.Quiet = False,
     ) -> None:
-        import fewtune
-        from fewtune.cli.progress import watching
-        from fewtune.cli.show import show_summary
-
-        given = {key: value for key, value in context.params.items() if key not in ("json", "quiet")}
-        with watching(quiet) as watch:
-            done = getattr(fewtune, name)(**given, watch=watch)
-        show_summary(done.summary, json)
+        _do(name, context, json, quiet)
 
     return command
+
+
+def _do(name: str, context: typer.Context, json: bool, quiet: bool) -> None:
+    import fewtune
+    from fewtune.cli.progress import watching
+    from fewtune.cli.show import show_summary
+
+    given = {key: value for key, value in context.params.items() if key not in ("json", "quiet")}
+    with watching(quiet) as watch:
+        done = getattr(fewtune, name)(**given, watch=watch)
+    show_summary(done.summary, json)
 
 
 def resume(

@@ -1,4 +1,4 @@
-"""The rivals of a tuned model: a few worked examples in the prompt, and always saying the same."""
+"""The rivals of a tuned model: worked examples in the prompt, the answer of the nearest row, always saying the same."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from fewtune.evaluation.retrieval import Index
 from fewtune.types import Example
 
+Fits = Callable[[Sequence[Example]], bool]
+"""Whether worked examples leave room for what is asked and its answer."""
 
-def choose_shots(
-    train: Sequence[Example], k: int, seed: int, fits: Callable[[Sequence[Example]], bool]
-) -> tuple[Example, ...]:
+_LOOKED_AT = 4
+"""Nearest rows that are looked at for each one wanted, where the nearest do not fit."""
+
+
+def choose_shots(train: Sequence[Example], k: int, seed: int, fits: Fits) -> tuple[Example, ...]:
     """At most k worked examples for a few-shot prompt, drawn at random from the training rows.
 
     Answers that occur more than once are spread: no answer is shown twice before every answer was shown
@@ -19,10 +24,28 @@ def choose_shots(
     over, then the last ones are dropped until `fits` holds for the rest; `fits` has to leave room for the
     longest prompt and its answer. Empty where nothing fits.
     """
-    shots = _first_that_fit(_spread(train, seed), k, fits)
-    while shots and not fits(shots):
-        shots.pop()
-    return tuple(shots)
+    return _fitting(_spread(train, seed), k, fits)
+
+
+class Neighbours:
+    """The training rows by their prompts, for rivals that look up what was asked before."""
+
+    def __init__(self, train: Sequence[Example]) -> None:
+        self._train = train
+        self._index = Index([example.prompt for example in train])
+
+    def shots(self, prompt: str, k: int, fits: Fits) -> tuple[Example, ...]:
+        """At most k worked examples whose prompts are nearest, the nearest last, where it stands beside the question.
+
+        Rows that do not fit even alone are passed over, then the farthest are dropped until the rest fits.
+        """
+        near = [self._train[place] for place in self._index.nearest(prompt, k * _LOOKED_AT)]
+        return _fitting(near, k, fits)[::-1]
+
+    def answer(self, prompt: str) -> str:
+        """The completion of the nearest training prompt; there must be one."""
+        (nearest,) = self._index.nearest(prompt, 1)
+        return self._train[nearest].completion
 
 
 def majority_answer(train: Sequence[Example]) -> str | None:
@@ -42,11 +65,13 @@ def _spread(train: Sequence[Example], seed: int) -> list[Example]:
     return [example for _, example in sorted(zip(rounds, shuffled, strict=True), key=lambda pair: pair[0])]
 
 
-def _first_that_fit(ordered: Sequence[Example], k: int, fits: Callable[[Sequence[Example]], bool]) -> list[Example]:
+def _fitting(ordered: Sequence[Example], k: int, fits: Fits) -> tuple[Example, ...]:
     shots: list[Example] = []
     for example in ordered:
         if len(shots) >= k:
             break
         if fits((example,)):
             shots.append(example)
-    return shots
+    while shots and not fits(shots):
+        shots.pop()
+    return tuple(shots)

@@ -1,54 +1,88 @@
-"""Let base, few-shot prompt and tuned model answer the same held-out rows."""
+"""Let the base, prompts with worked examples and the tuned model answer the same held-out rows."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from fewtune.data.chat import asked
 from fewtune.data.encode import Encoder
-from fewtune.evaluation.baselines import choose_shots
+from fewtune.evaluation.baselines import Fits, Neighbours, choose_shots
 from fewtune.experiment.interruption import Interruption
 from fewtune.experiment.preparation import Prepared
 from fewtune.experiment.progress import Answering, Watch
+from fewtune.experiment.rivals import BASE_SYSTEM, FEW_SHOT, FEW_SHOT_NEAREST, RUNNER_UP, TUNED
 from fewtune.providers.contract import BASE, Answer, Provider, Request, Score
 from fewtune.store.runs import PredictionRecord, Runs
 from fewtune.types import Example
 
-BASE_SYSTEM, FEW_SHOT, TUNED = "base", "few-shot", "tuned"
-SYSTEMS = (BASE_SYSTEM, FEW_SHOT, TUNED)
 _MOST_ANSWER_TOKENS = 256
 TEMPERATURES = {"text": 0.7, "labels": 0.0, "json": 0.0}
 """A small base that always takes the likeliest word soon repeats itself; a label or JSON has one right answer."""
 _CHARACTERS_PER_TOKEN = 3
 """Where no tokenizer is at hand; on the low side, so that answers are not cut short."""
 
+Shots = tuple[tuple[str, str], ...]
+"""Worked examples, each a prompt and its completion."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class System:
-    """One way of answering."""
+    """One way of answering with the run's provider."""
 
     name: str
     model: str
-    shots: tuple[tuple[str, str], ...] = ()
+    shots: Mapping[int, Shots] = field(default_factory=dict[int, Shots])
+    """By row; none where the row has none."""
 
 
-def systems(prepared: Prepared, model: str, shots: int, seed: int) -> tuple[System, ...]:
-    """Base, base with as many worked examples as fit, and the tuned model; few-shot is left out if none fits."""
-    room, encoder = answer_tokens(prepared), prepared.encoder
+def systems(
+    prepared: Prepared, wanted: Sequence[str], model: str, runner_up: str | None, shots: int, seed: int
+) -> tuple[System, ...]:
+    """Those of the wanted rivals that write, and the tuned model; a prompt with examples is left out if none fits."""
+    room = answer_tokens(prepared)
+    found = [System(name=BASE_SYSTEM, model=BASE)] if BASE_SYSTEM in wanted else []
+    if FEW_SHOT in wanted and (chosen := _random_shots(prepared, shots, seed, room)):
+        found.append(System(name=FEW_SHOT, model=BASE, shots=chosen))
+    if FEW_SHOT_NEAREST in wanted and (chosen := _nearest_shots(prepared, shots, room)):
+        found.append(System(name=FEW_SHOT_NEAREST, model=BASE, shots=chosen))
+    if RUNNER_UP in wanted and runner_up:
+        found.append(System(name=RUNNER_UP, model=runner_up))
+    return (*found, System(name=TUNED, model=model))
+
+
+def pairs(examples: Sequence[Example]) -> Shots:
+    """Examples as they stand in a prompt."""
+    return tuple((example.prompt, example.completion) for example in examples)
+
+
+def _random_shots(prepared: Prepared, count: int, seed: int, room: int) -> dict[int, Shots]:
+    rows = prepared.split.test
+    chosen = pairs(choose_shots(prepared.split.train, count, seed, _leaves(room, rows, prepared.encoder)))
+    return {row.row: chosen for row in rows} if chosen else {}
+
+
+def _nearest_shots(prepared: Prepared, count: int, room: int) -> dict[int, Shots]:
+    """Row by row; those whose prompt leaves no room for an example have none. Empty where no row has one."""
+    neighbours = Neighbours(prepared.split.train)
+    found = {
+        row.row: pairs(neighbours.shots(row.prompt, count, _leaves(room, [row], prepared.encoder)))
+        for row in prepared.split.test
+    }
+    return found if any(found.values()) else {}
+
+
+def _leaves(room: int, rows: Sequence[Example], encoder: Encoder | None) -> Fits:
+    """Whether worked examples leave room in the base's context for each of the rows and so many tokens of answer."""
 
     def fits(chosen: Sequence[Example]) -> bool:
         if encoder is None:
             return True
-        pairs = [(example.prompt, example.completion) for example in chosen]
-        prompts = (encoder.prompt(e.prompt, pairs, messages=asked(e), tools=e.tools) for e in prepared.split.test)
+        prompts = (encoder.prompt(e.prompt, pairs(chosen), messages=asked(e), tools=e.tools) for e in rows)
         return all(len(prompt) + room <= encoder.context for prompt in prompts)
 
-    examples = choose_shots(prepared.split.train, shots, seed, fits)
-    pairs = tuple((example.prompt, example.completion) for example in examples)
-    few_shot = (System(name=FEW_SHOT, model=BASE, shots=pairs),) if pairs else ()
-    return (System(name=BASE_SYSTEM, model=BASE), *few_shot, System(name=TUNED, model=model))
+    return fits
 
 
 def answer_tokens(prepared: Prepared) -> int:
@@ -77,27 +111,27 @@ def answer(
         rows = prepared.split.test
         missing = [e for e in rows if (p := have.get((system.name, e.row))) is None or p.text is None]
         unscored = [e for e in rows if (p := have.get((system.name, e.row))) is None or p.log_likelihoods is None]
-        requests = [_question(e, system, limit, temperature) for e in missing]
+        requests = [question(e, system.shots.get(e.row, ()), limit, temperature) for e in missing]
         if provider.capabilities.can_score:
-            requests = [scoring(e, system.shots) for e in unscored] + requests
+            requests = [scoring(e, system.shots.get(e.row, ())) for e in unscored] + requests
         _ask(provider, system, requests, lambda one: store.put_predictions(run_id, [one]), watch, interruption)
 
 
-def _question(example: Example, system: System, limit: int, temperature: float) -> Request:
+def question(example: Example, shots: Shots, limit: int, temperature: float) -> Request:
     """The row is the seed: every system draws the same numbers for it, again and again."""
     return Request(
         id=example.row,
         prompt=example.prompt,
         messages=asked(example),
         tools=example.tools,
-        shots=system.shots,
+        shots=shots,
         max_tokens=limit,
         temperature=temperature,
         seed=example.row,
     )
 
 
-def scoring(example: Example, shots: tuple[tuple[str, str], ...] = ()) -> Request:
+def scoring(example: Example, shots: Shots = ()) -> Request:
     """Asks how likely the example's own answer is."""
     return Request(
         id=example.row,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,18 @@ from fewtune.bases.folder import locate
 from fewtune.bases.shape import shape
 from fewtune.errors import FewtuneError, InterruptedByUser, from_os_error
 from fewtune.experiment.agreeing import Agreement, agree
-from fewtune.experiment.answering import TUNED, answer, systems
+from fewtune.experiment.evaluating import Evaluated, Evaluation, Outsiders, outsiders
 from fewtune.experiment.folder import held
 from fewtune.experiment.interruption import Interruption, watching
-from fewtune.experiment.judgement import Judgement, judge
+from fewtune.experiment.judgement import judge
+from fewtune.experiment.measures import Measures, measures
 from fewtune.experiment.measuring import PlanReading
 from fewtune.experiment.more_data import PART
 from fewtune.experiment.outcome import Outcome, search_through
 from fewtune.experiment.preparation import Prepared, prepare_rows
 from fewtune.experiment.prepared_folder import write_parts
 from fewtune.experiment.progress import Note, Progress, Stage, Training, Watch, unwatched
+from fewtune.experiment.rivals import FEW_SHOT, FEW_SHOT_NEAREST, RUNNER_UP, SYSTEMS, TUNED
 from fewtune.experiment.searching import SearchPlan, search_plan
 from fewtune.experiment.settings import RunSettings
 from fewtune.experiment.summarising import summarise_run
@@ -47,6 +49,8 @@ class _Job:
     store: Runs
     watch: Watch
     interruption: Interruption
+    outsiders: Outsiders
+    measures: Measures
     address: str | None
     trackers: Sequence[str] = ()
     """Names of those that are told."""
@@ -62,8 +66,11 @@ def execute(
     address: str | None = None,
     track: Sequence[str] = (),
     watch: Watch = unwatched,
+    metrics: Mapping[str, object] | None = None,
 ) -> Summary:
     """Do, or go on with, the run of these settings; a run that is finished is only shown again, and told to `track`.
+
+    `metrics` holds those of the settings that were given as functions, by what they are called there.
 
     Raises any FewtuneError; after InterruptedByUser, UnfinishedError or a kill, the same call resumes.
     """
@@ -73,6 +80,7 @@ def execute(
         watch(Stage(name="prepare", text=f"Reading {settings.data}"))
         prepared = prepare_rows(settings)
         search = search_plan(settings, prepared)
+        measured_by = measures(settings, prepared, metrics or {})
         run_id = settings.run_id(prepared.dataset.sha256)
         folder = (out or home / "runs" / run_id).expanduser().resolve()
         store, given = Runs(home), budget or Budget()
@@ -83,10 +91,12 @@ def execute(
             return finished
         is_here = _is_here(store, run_id, folder)
         agreement = agree(settings, prepared, search, given, store.agreement(run_id) if is_here else None)
+        beside = outsiders(settings, agreement.budget.usd)
         interruption.check()
         with held(folder, run_id, settings, prepared.dataset.sha256):
             if not is_here:
                 _begin_anew(store, run_id, settings, folder)
+            _forget_other_shots(store, run_id, settings)
             job = _Job(
                 id=run_id,
                 settings=settings,
@@ -94,6 +104,8 @@ def execute(
                 store=store,
                 watch=watch,
                 interruption=interruption,
+                outsiders=beside,
+                measures=measured_by,
                 address=address,
                 trackers=track,
             )
@@ -104,6 +116,9 @@ def _finished(store: Runs, run_id: str, folder: Path, settings: RunSettings, giv
     """What the run has come to, unless it is not finished or more is asked of it now."""
     record = store.get(run_id)
     if record is None or record.state != "finished" or record.summary is None or record.folder != str(folder):
+        return None
+    before = RunSettings.from_json(record.settings)
+    if settings.judges_anew or (before.judging, before.answering) != (settings.judging, settings.answering):
         return None
     summary = Summary.from_json(record.summary)
     if _is_extended(summary, settings, given, store.agreement(run_id)):
@@ -122,6 +137,14 @@ def _begin_anew(store: Runs, run_id: str, settings: RunSettings, folder: Path) -
     store.forget(run_id)
     if not providers.kind(settings.provider).bills:
         shutil.rmtree(folder / "trials", ignore_errors=True)
+
+
+def _forget_other_shots(store: Runs, run_id: str, settings: RunSettings) -> None:
+    """Answers to prompts with another number of worked examples than are asked for now."""
+    record = store.get(run_id)
+    if record and record.settings.get("shots") != settings.shots:
+        for name in (FEW_SHOT, FEW_SHOT_NEAREST):
+            store.forget_predictions(run_id, name)
 
 
 def _is_extended(summary: Summary, settings: RunSettings, given: Budget, agreed: AgreementRecord | None) -> bool:
@@ -177,12 +200,17 @@ def _stages(job: _Job, prepared: Prepared, search: SearchPlan, agreement: Agreem
     provider = connect(job.settings, prepared, job.folder, job.address)
     outcome = _search(job, provider, prepared, search, agreement)
     files |= _keep_adapter(outcome.kept, job.folder)
-    judgement = _judge(job, provider, prepared, outcome.kept)
+    evaluated = _evaluate(job, provider, prepared, outcome, agreement)
+    judgement = evaluated and judge(
+        prepared.split.test, job.measures, evaluated.predictions, evaluated.shots, order=SYSTEMS
+    )
     job.watch(Stage(name="report", text="Writing the report"))
     files["report"] = job.folder / "report.html"
     if prepared.encoder:
         files["base"] = locate(job.settings.base)
-    summary = summarise_run(job.store, job.store.find(job.id), job.settings, prepared, outcome, judgement, files)
+    summary = summarise_run(
+        job.store, job.store.find(job.id), job.settings, prepared, outcome, judgement, evaluated, files
+    )
     html.write(summary, files["report"])
     return summary
 
@@ -227,7 +255,8 @@ def _forgetting(job: _Job) -> Watch:
         nonlocal trained
         if isinstance(event, Training) and not trained and not event.trial.startswith(PART):
             trained = True
-            job.store.forget_predictions(job.id, TUNED)
+            for name in (TUNED, RUNNER_UP):
+                job.store.forget_predictions(job.id, name)
         job.watch(event)
 
     return watch
@@ -254,15 +283,25 @@ def _keep_adapter(kept: PlanReading, folder: Path) -> dict[str, Path]:
     return {"adapter": target}
 
 
-def _judge(job: _Job, provider: Provider, prepared: Prepared, kept: PlanReading) -> Judgement | None:
-    if not job.settings.evaluate or kept.model is None:
+def _evaluate(
+    job: _Job, provider: Provider, prepared: Prepared, outcome: Outcome, agreement: Agreement
+) -> Evaluated | None:
+    if not job.settings.evaluate or outcome.kept.model is None:
         return None
-    rows = prepared.split.test
-    job.watch(Stage(name="evaluate", text=f"Answering {counted(len(rows), 'held-out row')}"))
-    chosen = systems(prepared, kept.model, job.settings.shots, job.settings.seed)
-    answer(provider, chosen, prepared, job.store, job.id, job.watch, job.interruption)
-    shots = max(len(system.shots) for system in chosen)
-    return judge(rows, prepared.task.kind, job.store.predictions(job.id), shots)
+    job.watch(Stage(name="evaluate", text=f"Answering {counted(len(prepared.split.test), 'held-out row')}"))
+    evaluation = Evaluation(
+        settings=job.settings,
+        prepared=prepared,
+        provider=provider,
+        outcome=outcome,
+        outsiders=job.outsiders,
+        store=job.store,
+        run_id=job.id,
+        usd=agreement.budget.usd,
+        watch=job.watch,
+        interruption=job.interruption,
+    )
+    return evaluation.conduct(outcome.kept.model)
 
 
 def rerun(record: RunRecord) -> RunSettings:

@@ -12,7 +12,7 @@ import openai
 
 from fewtune.errors import ProviderError
 
-_DEFAULT_ADDRESS = "https://api.openai.com/v1"
+DEFAULT_ADDRESS = "https://api.openai.com/v1"
 _RESUME = "run the same command again: it resumes, and no job is made twice."
 
 _RETRIES = 4
@@ -45,7 +45,7 @@ def check_access() -> None:
         fix = "Copy the key again; it is one line of plain letters, digits and signs."
         raise ProviderError("OPENAI_API_KEY holds a character that no key has.", where=_host(address), fix=fix)
     if _host(address) is None:
-        fix = f"It should look like {_DEFAULT_ADDRESS}."
+        fix = f"It should look like {DEFAULT_ADDRESS}."
         raise ProviderError("OPENAI_BASE_URL is not a web address.", fix=fix)
 
 
@@ -83,7 +83,7 @@ def _key() -> str:
 
 
 def _address() -> str:
-    return os.environ.get("OPENAI_BASE_URL", "").strip() or _DEFAULT_ADDRESS
+    return os.environ.get("OPENAI_BASE_URL", "").strip() or DEFAULT_ADDRESS
 
 
 def _host(address: str) -> str | None:

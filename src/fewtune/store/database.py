@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     create_engine,
     event,
+    inspect,
     text,
 )
 from sqlalchemy.exc import DatabaseError
@@ -100,6 +101,7 @@ predictions = Table(
     Column("seconds", Float),
     Column("log_likelihoods", _OPTIONAL_JSON),
     Column("greedy", _OPTIONAL_JSON),
+    Column("label_log_likelihoods", _OPTIONAL_JSON),
 )
 
 
@@ -112,6 +114,20 @@ agreements = Table(
     Column("training_seconds", Float, nullable=False, default=0.0),
 )
 
+replies = Table(
+    "replies",
+    schema,
+    Column("run_id", String, primary_key=True),
+    Column("purpose", String, primary_key=True),
+    Column("question", String, primary_key=True),
+    Column("text", String, nullable=False),
+    Column("stop_reason", String, nullable=False),
+    Column("prompt_tokens", Integer, nullable=False),
+    Column("tokens", Integer, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("usd", Float),
+)
+
 
 def _m001_first_tables(connection: Connection) -> None:
     schema.create_all(connection, tables=[runs, trials, points, checkpoints, predictions])
@@ -121,7 +137,23 @@ def _m002_agreements(connection: Connection) -> None:
     schema.create_all(connection, tables=[agreements])
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_m001_first_tables, _m002_agreements)
+def _m003_label_log_likelihoods(connection: Connection) -> None:
+    # A new file has it from its first tables.
+    known = {column["name"] for column in inspect(connection).get_columns("predictions")}
+    if "label_log_likelihoods" not in known:
+        connection.execute(text("ALTER TABLE predictions ADD COLUMN label_log_likelihoods JSON"))
+
+
+def _m004_replies(connection: Connection) -> None:
+    schema.create_all(connection, tables=[replies])
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
+    _m001_first_tables,
+    _m002_agreements,
+    _m003_label_log_likelihoods,
+    _m004_replies,
+)
 """Never edited, only appended to; the file's user_version counts how many it has seen."""
 
 

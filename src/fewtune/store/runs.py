@@ -13,7 +13,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import OperationalError
 
 from fewtune.errors import UnfinishedError, UsageError
-from fewtune.store.database import agreements, checkpoints, open_database, points, predictions, runs, trials
+from fewtune.store.database import agreements, checkpoints, open_database, points, predictions, replies, runs, trials
 
 FILE_NAME = "fewtune.db"
 
@@ -85,6 +85,27 @@ class PredictionRecord:
     seconds: float | None = None
     log_likelihoods: list[float] | None = None
     greedy: list[bool] | None = None
+    label_log_likelihoods: dict[str, float] | None = None
+    """Of each label of a labelling task as the answer, its stop included."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplyRecord:
+    """What a model outside the run was asked and said: once paid, never asked again."""
+
+    purpose: str
+    """`reference` or `judge`."""
+    question: str
+    """Digest of the model's name and all that it was sent."""
+    text: str
+    stop_reason: str
+    """`stop` or `length`."""
+    prompt_tokens: int
+    tokens: int
+    """Of the reply, thoughts included."""
+    seconds: float
+    usd: float | None
+    """None where the price is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,8 +194,11 @@ class Runs:
         """Parts that are None leave what is there; so answers and scores may come one after the other."""
         self._put(predictions, run_id, records)
 
+    def put_reply(self, run_id: str, record: ReplyRecord) -> None:
+        self._put(replies, run_id, [record])
+
     def forget(self, run_id: str) -> None:
-        """All that was trained and answered, but not the run."""
+        """All that was trained and answered, but not the run, nor what other models said and were paid for."""
         for table in (trials, points, checkpoints, predictions, agreements):
             self._write(delete(table).where(table.c.run_id == run_id))
 
@@ -194,6 +218,9 @@ class Runs:
 
     def predictions(self, run_id: str) -> list[PredictionRecord]:
         return [PredictionRecord(**_own(row)) for row in self._of(predictions, run_id)]
+
+    def replies(self, run_id: str) -> list[ReplyRecord]:
+        return [ReplyRecord(**_own(row)) for row in self._of(replies, run_id)]
 
     def _put(self, table: Table, run_id: str, records: Sequence[Any]) -> None:
         if not records:

@@ -1,0 +1,106 @@
+"""Who answers beside the tuned model, through the main job."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import fewtune
+from fewtune.errors import UsageError
+from fewtune.evaluation import classifier
+from fewtune.experiment.progress import Note, Progress, Training
+
+FAKE = {"provider": "fake", "epochs": 2, "learning_rate": 1e-3}
+
+
+@pytest.fixture
+def tickets(tmp_path: Path, examples_folder: Path) -> Path:
+    """The first 120 tickets as a file of their own."""
+    with (examples_folder / "tickets.csv").open(encoding="utf-8", newline="") as opened:
+        rows = list(csv.reader(opened))[:121]
+    return write(tmp_path / "tickets.csv", rows)
+
+
+def write(path: Path, rows: list[list[str]]) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as opened:
+        csv.writer(opened).writerows(rows)
+    return path
+
+
+def names(run: fewtune.Run) -> list[str]:
+    return [system.name for system in run.summary.systems]
+
+
+def notes(seen: list[Progress]) -> list[str]:
+    return [event.text for event in seen if isinstance(event, Note)]
+
+
+def test_labels_are_answered_by_a_prompt_a_neighbour_a_majority_and_a_classifier_too(tickets: Path) -> None:
+    run = fewtune.run(tickets, **FAKE)
+    assert names(run) == ["base", "few-shot", "few-shot-nearest", "majority", "nearest-answer", "tf-idf", "tuned"]
+    rows = {system.name: system.rows for system in run.summary.systems}
+    assert len(set(rows.values())) == 1
+
+
+def test_a_majority_is_no_rival_where_no_answer_occurs_twice(few_rows: Path) -> None:
+    seen: list[Progress] = []
+    run = fewtune.run(few_rows, **FAKE, watch=seen.append)
+    assert names(run) == ["base", "few-shot", "few-shot-nearest", "nearest-answer", "tuned"]
+    assert notes(seen) == []
+
+
+def test_only_the_rivals_that_are_named_answer(tickets: Path) -> None:
+    assert names(fewtune.run(tickets, **FAKE, rivals="base,tf-idf")) == ["base", "tf-idf", "tuned"]
+
+
+def test_the_runner_up_is_another_plan_than_the_chosen_one(few_rows: Path) -> None:
+    run = fewtune.run(few_rows, **{**FAKE, "epochs": (1, 2)}, rivals="all")
+    assert names(run)[-2:] == ["runner-up", "tuned"]
+    assert "runner-up" not in run.summary.verdict
+
+
+def test_another_choice_of_rivals_trains_nothing_again_and_leaves_no_other_behind(tickets: Path) -> None:
+    first = fewtune.run(tickets, **FAKE)
+    seen: list[Progress] = []
+    again = fewtune.run(tickets, **FAKE, rivals="nearest-answer", watch=seen.append)
+    assert again.id == first.id
+    assert not [event for event in seen if isinstance(event, Training)]
+    assert names(again) == ["nearest-answer", "tuned"]
+    assert all(set(line.answers) == {"nearest-answer", "tuned"} for line in again.summary.predictions)
+
+
+def test_another_number_of_shots_is_answered_anew(tickets: Path) -> None:
+    fewtune.run(tickets, **FAKE)
+    run = fewtune.run(tickets, **FAKE, shots=0)
+    assert "few-shot" not in names(run) and "few-shot-nearest" not in names(run)
+    assert fewtune.run(tickets, **FAKE, shots=1).summary.settings["shots"] == 1
+
+
+def test_an_unknown_rival_is_refused_with_the_names_that_there_are(tickets: Path) -> None:
+    with pytest.raises(UsageError, match=r"no rival 'gpt'.*tf-idf"):
+        fewtune.run(tickets, **FAKE, rivals="base,gpt")
+
+
+@pytest.mark.parametrize("does", [fewtune.sweep, fewtune.train])
+def test_who_answers_cannot_be_said_where_nobody_is_asked(does: Callable[..., fewtune.Run], tickets: Path) -> None:
+    with pytest.raises(UsageError, match="--rivals"):
+        does(tickets, provider="fake", learning_rate=1e-3, rivals="base")
+
+
+def test_without_scikit_learn_its_rival_is_left_out_with_a_note(tickets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classifier, "find_spec", lambda _name: None)
+    seen: list[Progress] = []
+    run = fewtune.run(tickets, **FAKE, watch=seen.append)
+    assert "tf-idf" not in names(run)
+    assert any("pip install 'fewtune[rivals]'" in note for note in notes(seen))
+
+
+def test_answers_that_are_all_alike_are_learnt_by_nobody_and_stop_nothing(tmp_path: Path) -> None:
+    rows = [["prompt", "completion"], *([f"Is {number} a number, {number * 7}?", "yes"] for number in range(30))]
+    seen: list[Progress] = []
+    run = fewtune.run(write(tmp_path / "alike.csv", rows), **FAKE, watch=seen.append)
+    assert "majority" in names(run) and "tf-idf" not in names(run)
+    assert any("only one answer" in note for note in notes(seen))
