@@ -15,7 +15,6 @@ SHOWN_TRIALS = 5
 _VERDICT_STYLES = {"better": "bold green", "worse": "bold red"}
 _MARK_STYLES = {"chosen": "bold", "failed": "red"}
 _SEVERITY_STYLES = {"error": "red", "warning": "yellow"}
-_PLACES = {"local": "on this machine", "ray": "on a Ray cluster"}
 
 
 def render_text(summary: Summary, console: Console) -> None:
@@ -36,7 +35,7 @@ def _text(text: str, style: str = "") -> Text:
 
 def _circumstances(summary: Summary) -> str:
     state = "" if summary.state == "finished" else f"{summary.state}, "
-    place = _PLACES.get(summary.provider, f"at {summary.provider}")
+    place = words.place(summary.provider)
     return f"{summary.id}: {state}{words.duration(summary.seconds)}, {words.dollars(summary.usd)}, {place}"
 
 

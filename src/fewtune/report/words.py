@@ -121,3 +121,8 @@ def rows_sum(read: int, kept: int, dropped: Mapping[str, int]) -> str:
 def repaired(repair: str) -> str:
     """What a repair of the data has done to a row."""
     return _REPAIRED[repair]
+
+
+def place(provider: str) -> str:
+    """Where a run was trained."""
+    return {"local": "on this machine", "ray": "on a Ray cluster"}.get(provider, f"at {provider}")
