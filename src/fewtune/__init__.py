@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fewtune.errors import FewtuneError
+    from fewtune.experiment.comparing import compare
     from fewtune.experiment.face import (
         Run,
         estimate,
@@ -32,6 +33,7 @@ __all__ = [
     "Plan",
     "Run",
     "__version__",
+    "compare",
     "estimate",
     "find_run",
     "open_run",
@@ -48,6 +50,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "fewtune.types": ("Example", "Plan"),
     "fewtune.errors": ("FewtuneError",),
+    "fewtune.experiment.comparing": ("compare",),
     "fewtune.experiment.face": (
         "Run",
         "estimate",

@@ -17,7 +17,7 @@ from fewtune.report.importance import Importance
 from fewtune.report.metrics import Metric
 from fewtune.report.summary import Summary
 
-_NAMES = 140
+_NAMES = 160
 """Pixels for the systems' names."""
 _SYSTEM_COLOURS = {"tuned": SERIES[0], "few-shot": SERIES[1]}
 
@@ -49,8 +49,9 @@ def _panel(summary: Summary, metric: Metric, width: int, *, first: bool) -> Any:
         if (value := system.metrics.get(metric.name)) and math.isfinite(value.value)
     ]
     order = [words.system(system.name) for system in tables.by_strength(summary)]
-    axis = alt.Axis(labelFontSize=13, labelColor=INK, ticks=False, grid=False, labelLimit=_NAMES) if first else None
-    y = alt.Y("system:N", sort=order, title=None, scale=alt.Scale(domain=order), axis=axis)
+    room = _NAMES - 15
+    names = alt.Axis(labelFontSize=13, labelColor=INK, ticks=False, grid=False, minExtent=room, labelLimit=room)
+    y = alt.Y("system:N", sort=order, title=None, scale=alt.Scale(domain=order), axis=names if first else None)
     span = alt.Scale(zero=False, padding=14)
     ticks = alt.Axis(tickCount=3, format="%" if metric.write is words.share else "~r")
     colour = alt.Color("colour:N", scale=None)

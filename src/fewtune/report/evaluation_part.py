@@ -23,7 +23,8 @@ class MetricLine:
     title: str
     unit: str
     """`share`, `points`, `nats`, `bits`, ..., or empty."""
-    higher_is_better: bool
+    higher_is_better: bool | None
+    """None where neither is, as for a length; such a metric has no verdicts."""
     meaning: str
     """One sentence."""
     own: bool = False

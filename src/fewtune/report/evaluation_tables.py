@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from fewtune.report import tables, words
@@ -63,13 +63,13 @@ class Fields:
 
 def labels(summary: Summary) -> tuple[Labels, ...]:
     """The tuned model's first, then its rivals', the hardest first."""
-    found = summary.evaluation.labels if summary.evaluation else {}
+    found: Mapping[str, LabelTable] = summary.evaluation.labels if summary.evaluation else {}
     return tuple(_labels(name, found[name]) for name in _names(summary, found))
 
 
 def fields(summary: Summary) -> Fields | None:
     """Every field with what each system made of it; None for tasks without fields."""
-    found = summary.evaluation.fields if summary.evaluation else {}
+    found: Mapping[str, tuple[FieldLine, ...]] = summary.evaluation.fields if summary.evaluation else {}
     names = _names(summary, found)
     lines = {name: {line.path: line for line in found[name]} for name in names}
     paths = dict.fromkeys(path for name in names for path in lines[name])
@@ -110,15 +110,19 @@ def judged(found: Judged) -> str:
         f"{words.printable(found.judge)} preferred the {first} on {words.counted(found.wins, 'row')}, "
         f"the {second} on {words.count(found.losses)} and {ties}."
     )
-    agreed = f" Asked again with the two swapped, it agreed with itself on {words.share(found.agreement)}."
+    agreed = (
+        f" Asked again with the two swapped, it agreed with itself on {words.share(found.agreement)}."
+        if found.agreement is not None
+        else ""
+    )
     unread = f" On {words.counted(found.unread, 'row')} its verdict could not be read."
     price = f" {words.counted(found.tokens, 'token')}, {words.dollars(found.usd)}."
-    return f"{said}{agreed if found.agreement is not None else ''}{unread if found.unread else ''}{price}"
+    return f"{said}{agreed}{unread if found.unread else ''}{price}"
 
 
 def copied(summary: Summary) -> tuple[tuple[str, Copying], ...]:
     """Each system with what its answers share with the training rows."""
-    found = summary.evaluation.copying if summary.evaluation else {}
+    found: Mapping[str, Copying] = summary.evaluation.copying if summary.evaluation else {}
     return tuple((name, found[name]) for name in _names(summary, found))
 
 

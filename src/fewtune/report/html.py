@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +9,6 @@ from typing import Any, cast
 import jinja2
 from markupsafe import Markup
 
-from fewtune.errors import from_os_error
 from fewtune.report import (
     evaluation_tables,
     first_screen,
@@ -26,6 +22,7 @@ from fewtune.report import (
     words,
 )
 from fewtune.report.summary import Summary
+from fewtune.report.whole_file import write_whole
 from fewtune.report.word_changes import word_changes
 
 SHOWN_PREDICTIONS = 12
@@ -50,8 +47,6 @@ def render(summary: Summary) -> str:
             more=evaluation_tables.has_more(summary),
             sweep=tables.sweep(summary),
             predictions=found,
-            columns=predictions.default_systems(found),
-            against=predictions.rival(found),
             prediction_data=page_script.embedded(predictions.document(found)),
             charts=pictures.pictures(summary),
             views=views.views(summary, pictures.WIDE, pictures.NARROW),
@@ -74,25 +69,7 @@ def write(summary: Summary, path: Path) -> None:
 
 def write_page(page: str, path: Path) -> None:
     """The same for a page that is there already."""
-    try:
-        _replace(path, page.encode("utf-8", "replace"))
-    except OSError as error:
-        raise from_os_error(error, "write the report", path) from error
-
-
-def _replace(path: Path, content: bytes) -> None:
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
+    write_whole(page.encode("utf-8", "replace"), path, "write the report")
 
 
 def environment() -> jinja2.Environment:

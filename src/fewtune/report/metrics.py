@@ -21,11 +21,14 @@ class Metric:
     name: str
     label: str
     meaning: str
-    lower_is_better: bool
+    lower_is_better: bool | None
+    """None where neither is better, as for a length."""
     write: Callable[[float], str]
 
     @property
     def direction(self) -> str:
+        if self.lower_is_better is None:
+            return "neither is better"
         return "lower is better" if self.lower_is_better else "higher is better"
 
     def interval(self, interval: Interval | None) -> str:
@@ -96,7 +99,7 @@ def metric(name: str, told: MetricLine | None = None) -> Metric:
         name=name,
         label=words.printable(told.title),
         meaning=words.printable(told.meaning).rstrip("."),
-        lower_is_better=not told.higher_is_better,
+        lower_is_better=None if told.higher_is_better is None else not told.higher_is_better,
         write=_WRITERS.get(told.unit, words.loss),
     )
 

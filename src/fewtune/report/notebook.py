@@ -5,18 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import quote
 
-from fewtune.report import html, tables
+from fewtune.report import html, predictions, tables
 from fewtune.report.summary import Summary
+
+SHOWN_PREDICTIONS = 5
 
 
 def summary_html(summary: Summary) -> str:
-    """Verdict, systems, sweep and a link to the page; colours and letters are the notebook's own."""
+    """Verdict, price, systems, first answers, sweep and a link; colours and letters are the notebook's own."""
+    found = predictions.predictions(summary)
     return (
         html.environment()
         .get_template("notebook.html.j2")
         .render(
             summary=summary,
-            comparison=tables.comparison(summary),
+            comparison=next(iter(tables.comparisons(summary)), None),
+            predictions=found,
+            shown_predictions=SHOWN_PREDICTIONS,
             sweep=tables.sweep(summary),
             link=_link(summary.files.get("report")),
         )

@@ -7,16 +7,35 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from fewtune.errors import UsageError
 from fewtune.report.evaluation_part import AnswerLine
-from fewtune.report.predictions import Predictions, Row, number
+from fewtune.report.predictions import Predictions, Row, number, predictions
+from fewtune.report.summary import Summary
+from fewtune.report.whole_file import write_whole
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """What a spreadsheet takes for a formula at the beginning of a cell; some take the wide signs as well."""
+_MARK = "\ufeff"
+"""Tells a spreadsheet that the file is UTF-8, which it would not guess."""
 _LONE = re.compile("[\ud800-\udfff]")
 """Surrogates without their other half, which no file in UTF-8 can hold."""
 _FACTS = ("tokens", "seconds", "seed", "stop_reason", "invalid")
+
+
+def write_predictions(summary: Summary, path: Path) -> Path:
+    """By the ending of the path's name; raises UsageError for one that is neither `.csv` nor `.jsonl`."""
+    write = _WRITERS.get(path.suffix.lower())
+    if write is None:
+        raise UsageError(
+            f"Predictions are written as .csv or .jsonl, not as {path.suffix or 'a file without an ending'}.",
+            where=str(path),
+            fix="Give the file one of these endings.",
+        )
+    write_whole(write(predictions(summary)).encode("utf-8"), path, "write the predictions")
+    return path
 
 
 def to_csv(found: Predictions) -> str:
@@ -31,7 +50,7 @@ def to_csv(found: Predictions) -> str:
     writer = csv.writer(file)
     writer.writerow([_cell(name) for name in filled])
     writer.writerows([_cell(record.get(name)) for name in filled] for record in records)
-    return file.getvalue()
+    return _MARK + file.getvalue()
 
 
 def _record(row: Row, found: Predictions) -> dict[str, Any]:
@@ -94,3 +113,6 @@ def _answer(answer: AnswerLine, found: Predictions) -> dict[str, Any]:
 def _dumped(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return _LONE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+_WRITERS = {".csv": to_csv, ".jsonl": to_json_lines}

@@ -4,7 +4,7 @@
   const holder = document.getElementById('prediction-data')
   if (!holder) return
   const data = JSON.parse(holder.textContent)
-  const PER_PAGE = 25
+  const PER_PAGE = 10
   const LONG = 360
   const MOST_WORDS = 500
   const [SOURCE, PROMPT, EXPECTED, REFERENCES, ANSWERS] = [0, 1, 2, 3, 4]
@@ -199,7 +199,8 @@
   const csv = rows => {
     const columns = csvColumns().filter(([, read]) => rows.some(row => ![null, undefined, ''].includes(read(row))))
     const lines = [columns.map(([name]) => csvCell(name)), ...rows.map(row => columns.map(([, read]) => csvCell(read(row))))]
-    return lines.map(cells => `${cells.join(',')}\r\n`).join('')
+    // The mark tells a spreadsheet that the file is UTF-8.
+    return '\ufeff' + lines.map(cells => `${cells.join(',')}\r\n`).join('')
   }
   const packed = one => ({
     samples: one[SAMPLES],

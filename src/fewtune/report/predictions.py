@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fewtune.report import metrics, tables, words
@@ -14,6 +14,8 @@ from fewtune.report.summary import PredictionLine, Summary
 SINGLE_ANSWER_TASKS = ("labels", "json")
 """Tasks with one right answer; free text has no right and wrong."""
 _RIGHT = "exact_match"
+_TUNED = "tuned"
+_USUAL = ("base", "few-shot", _TUNED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,11 @@ class Row:
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
     systems: tuple[str, ...]
+    shown: tuple[str, ...]
+    """What a reader sees first."""
+    subject: str | None
+    """Whom the filters are about until the reader asks for another one, and beside whom: the rival."""
+    rival: str | None
     metrics: tuple[Metric, ...]
     """Those with a value for each row, the one that decides the verdict first."""
     single: bool
@@ -45,12 +52,21 @@ def predictions(summary: Summary) -> Predictions:
     primary = metrics.primary_name(summary)
     order = [metric.name for metric in metrics.in_order(summary)]
     names = [name for name in order if name in measured] + sorted(measured - set(order))
+    systems = _systems(summary)
     return Predictions(
-        systems=_systems(summary),
+        systems=systems,
+        shown=tuple(name for name in systems if name in _USUAL) or systems[:3],
+        subject=_TUNED if _TUNED in systems else next(iter(systems), None),
+        rival=_rival(systems),
         metrics=tuple(metrics.of(summary, name) for name in sorted(names, key=lambda name: name != primary)),
         single=single,
         rows=rows,
     )
+
+
+def _rival(systems: tuple[str, ...]) -> str | None:
+    others = [name for name in systems if name != _TUNED]
+    return next((name for name in ("few-shot", "base") if name in others), others[-1] if len(systems) > 1 else None)
 
 
 def _systems(summary: Summary) -> tuple[str, ...]:
@@ -73,28 +89,15 @@ def _answer(line: PredictionLine, name: str, task: str, single: bool) -> AnswerL
     values = {_RIGHT: tables.judge(task)(samples[0], line.expected)} if single and samples else None
     if known is None:
         return AnswerLine(samples=samples, metrics=values)
-    return AnswerLine(**{**vars(known), "metrics": values})
-
-
-def default_systems(found: Predictions) -> tuple[str, ...]:
-    """What a reader sees first: base, few-shot prompt and tuned model, or what there is."""
-    usual = tuple(name for name in found.systems if name in ("base", "few-shot", "tuned"))
-    return usual or found.systems[:3]
-
-
-def rival(found: Predictions) -> str | None:
-    """Whom the tuned model is compared with, row by row, until the reader asks for another one."""
-    others = [name for name in found.systems if name != "tuned"]
-    return next((name for name in ("few-shot", "base") if name in others), others[0] if others else None)
+    return replace(known, metrics=values)
 
 
 def document(found: Predictions) -> dict[str, Any]:
     """What the page's script reads; an answer is a list, to say the names of its parts once and not in each row."""
     return {
         "systems": [{"name": name, "title": words.system(name)} for name in found.systems],
-        "shown": default_systems(found),
-        "subject": "tuned" if "tuned" in found.systems else next(iter(found.systems), None),
-        "rival": rival(found),
+        "subject": found.subject,
+        "rival": found.rival,
         "metrics": [
             {"name": one.name, "label": one.label, "lower": one.lower_is_better, "share": one.write is words.share}
             for one in found.metrics

@@ -50,7 +50,9 @@ def lock(summary: Summary) -> str:
 
 
 def _python(summary: Summary) -> str:
-    return f"import fewtune\n\nmodel = fewtune.open_run({_quoted(summary.id)})\nprint(model.generate({_prompt(summary)}))"
+    return (
+        f"import fewtune\n\nmodel = fewtune.open_run({_quoted(summary.id)})\nprint(model.generate({_prompt(summary)}))"
+    )
 
 
 def _shell(summary: Summary) -> str:
@@ -64,9 +66,7 @@ def _serve(summary: Summary) -> str:
 def _curl(summary: Summary) -> str:
     message = {"role": "user", "content": words.printable(_given(summary))}
     body = json.dumps({"model": words.printable(summary.id), "messages": [message]}, ensure_ascii=False)
-    return (
-        f"curl {SERVER}/chat/completions \\\n  -H 'Content-Type: application/json' \\\n  -d {shlex.quote(body)}"
-    )
+    return f"curl {SERVER}/chat/completions \\\n  -H 'Content-Type: application/json' \\\n  -d {shlex.quote(body)}"
 
 
 def _openai(summary: Summary) -> str:

@@ -36,15 +36,16 @@ def step_curves(summary: Summary, width: int, *, smooth: bool) -> str | None:
         return None
     best = dict.fromkeys(row.trial.trunk for row in tables.sweep(summary).rows if row.trial.trunk != trial.trunk)
     others = [summary.curves[trunk] for trunk in best if trunk in summary.curves][:_MOST_OTHERS]
-    side = (width - 120) // 3 - 30 if width > 500 else width - 90
+    last = max((curve[-1].step for curve in (summary.curves[trial.trunk], *others) if curve), default=1)
+    side = (width - 80) // 3 - 66 + 22 if width > 500 else width - 90
     panels = [
         panel
         for title, train, valid in _PANELS
-        if (panel := _panel(title, summary.curves[trial.trunk], others, train, valid, side, smooth))
+        if (panel := _panel(title, summary.curves[trial.trunk], others, train, valid, side, smooth, last))
     ]
     if not panels:
         return None
-    drawn = alt.hconcat(*panels, spacing=26) if width > 500 else alt.vconcat(*panels, spacing=26)
+    drawn = alt.hconcat(*panels, spacing=66, bounds="flush") if width > 500 else alt.vconcat(*panels, spacing=26)
     return to_svg(drawn, _spoken(summary.curves[trial.trunk]))
 
 
@@ -56,6 +57,7 @@ def _panel(
     valid: str,
     width: int,
     smooth: bool,
+    last: int,
 ) -> Any:
     measured, trained = points(chosen, valid), points(chosen, train) if train else ()
     if not measured and not trained:
@@ -66,7 +68,7 @@ def _panel(
     share = title != "Loss"
     span = alt.Scale(zero=False, nice=True)
     y = alt.Y("value:Q", title=None, scale=span, axis=alt.Axis(tickCount=5, format="%" if share else "~g"))
-    x = alt.X("step:Q", title="step", axis=alt.Axis(tickCount=4, format="~s"))
+    x = alt.X("step:Q", title="step", scale=alt.Scale(domain=[0, last]), axis=alt.Axis(tickCount=4, format="~s"))
     heading = alt.TitleParams(title, subtitle="higher is better" if share else "lower is better", frame="group")
     chart = alt.layer(*(layer.encode(x=x, y=y) for layer in layers if layer is not None))
     return chart.properties(width=width, height=190, title=heading)
