@@ -11,6 +11,8 @@ from fewtune.report.summary import Interval, MetricValue, Summary, SystemLine
 from fewtune.report.tables import Against
 
 MOST_BARS = 5
+_NO_RIVAL = "runner-up"
+"""Another tuned model: it says nothing about whether to tune, and stands in the comparison."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +66,7 @@ def verdict_parts(verdict: str) -> tuple[str, str]:
 
 
 _ADVICE = {
-    "Use the tuned model": "It answers prompts that it has never seen better than everything it was compared with.",
+    "Use the tuned model": "It answers prompts that it has never seen better than every cheaper way that it was compared with.",
     "Do not use the tuned model": "Something cheaper answers better. It is named here, and needs no training.",
     "Do not tune": "Nothing is gained over something cheaper that needs no training; more examples may change that.",
     "Cannot be told": "Keep more rows out of the training, with --test, and run it again.",
@@ -77,7 +79,11 @@ def _advice(answer: str) -> str:
 
 def _measured(summary: Summary, metric: Metric) -> tuple[tuple[SystemLine, MetricValue], ...]:
     found = ((system, system.metrics.get(metric.name)) for system in tables.by_strength(summary))
-    return tuple((system, value) for system, value in found if value is not None and math.isfinite(value.value))
+    return tuple(
+        (system, value)
+        for system, value in found
+        if system.name != _NO_RIVAL and value is not None and math.isfinite(value.value)
+    )
 
 
 def _most_telling(

@@ -94,16 +94,17 @@ def compare_runs(summaries: Sequence[Summary]) -> RunsComparison:
     rows = [_held_out(summary) for summary in summaries]
     shared = [key for key in rows[0] if all(key in others for others in rows[1:])]
     first = summaries[0]
+    differences = tuple(
+        difference
+        for summary, found in zip(summaries[1:], rows[1:], strict=True)
+        for difference in _differences(first, summary, rows[0], found)
+    )
     return RunsComparison(
         runs=tuple(map(_run_line, summaries)),
-        differences=tuple(
-            difference
-            for summary, found in zip(summaries[1:], rows[1:], strict=True)
-            for difference in _differences(first, summary, rows[0], found)
-        ),
+        differences=differences,
         settings=_settings(summaries),
         predictions=tuple(_shared_row(key, summaries, rows) for key in shared),
-        notes=tuple(_notes(summaries, rows)),
+        notes=(*_notes(summaries, rows), *_not_by_row(differences)),
     )
 
 
@@ -275,3 +276,11 @@ def _pairing(first: Summary, other: Summary, shared: int, rows: int, first_rows:
     elif shared < max(rows, first_rows):
         rows_said = words.counted(shared, "row")
         yield f"{pair} are compared on the {rows_said} that both held out, of {first_rows} and {rows}."
+
+
+def _not_by_row(differences: Sequence[RunDifference]) -> Iterable[str]:
+    """The measures of runs which share rows that older runs kept no values of, row by row."""
+    for run in dict.fromkeys(one.run for one in differences if one.paired):
+        names = [words.heading(one.metric) for one in differences if one.run == run and not one.paired]
+        if names:
+            yield f"{run} and {differences[0].against} are compared in {', '.join(names)} by their intervals alone."

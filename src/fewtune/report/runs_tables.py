@@ -68,10 +68,16 @@ def _against(metric: Metric, found: RunDifference) -> Against:
 
 
 def conclusion(found: RunsComparison, summaries: tuple[Summary, ...]) -> str:
-    """One sentence: which run to use, by the metric that decides in the first of them."""
+    """One sentence: which run to use, by the metric that decides in the first of them.
+
+    Runs of other data answer another question, and are left out of it.
+    """
     primary = metrics.primary(summaries[0])
     first = words.printable(found.runs[0].id)
-    told = [one for one in found.differences if primary and one.metric == primary.name]
+    same = {run.id for run in found.runs if run.data_sha256 == found.runs[0].data_sha256}
+    if len(same) < 2:
+        return "They cannot be ranked: each was judged on data of its own."
+    told = [one for one in found.differences if primary and one.metric == primary.name and one.run in same]
     if primary is None or not told:
         return "Cannot be told: the runs have no measure in common."
     better = [one for one in told if one.verdict == "better"]
@@ -80,10 +86,18 @@ def conclusion(found: RunsComparison, summaries: tuple[Summary, ...]) -> str:
         return f"Use {words.printable(best.run)}: {_by(best, primary)} than {first}{_rows(best)}."
     if all(one.verdict == "worse" for one in told):
         return f"Use {first}: every other run is worse by {primary.label.lower()}."
-    tied = [words.printable(one.run) for one in told if one.verdict == "tied"]
+    tied = [one.run for one in told if one.verdict == "tied"]
     if tied:
-        return f"Nothing decides between {first} and {', '.join(tied)} by {primary.label.lower()}: take the cheapest."
+        return _cheapest(found, tied, primary)
     return f"Cannot be told: too few rows to compare {first} with the others by {primary.label.lower()}."
+
+
+def _cheapest(found: RunsComparison, tied: list[str], primary: Metric) -> str:
+    """Of runs that cannot be told apart, the one that cost least."""
+    alike = [run for run in found.runs if run.id == found.runs[0].id or run.id in tied]
+    best = min(alike, key=lambda run: (run.usd is None, run.usd or 0.0, run.seconds))
+    others = ", ".join(words.printable(run.id) for run in alike if run is not best)
+    return f"Use {words.printable(best.id)}: by {primary.label.lower()} it is tied with {others}, and it cost least."
 
 
 def _by(best: RunDifference, metric: Metric) -> str:

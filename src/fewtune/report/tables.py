@@ -250,10 +250,11 @@ def system_meaning(summary: Summary, name: str) -> str:
     """A system in words that need no other word of the field."""
     shots = summary.settings.get("shots")
     examples = words.counted(shots, "example") if isinstance(shots, int) and shots > 0 else "a few examples"
+    nearest = examples if isinstance(shots, int) and shots > 0 else "examples"
     return {
         "base": f"{summary.base} as it came, before any training",
         "few-shot": f"the base given {examples} in its prompt, not trained",
-        "few-shot-nearest": f"the same, with the {examples} most like each prompt",
+        "few-shot-nearest": f"the base given the {nearest} most like each prompt, not trained",
         "tuned": f"the base trained on {words.counted(summary.data.train_rows, 'row')} of your data",
         "runner-up": "the second best of the trained candidates",
         "reference": "a model that you named, given the bare prompt",
