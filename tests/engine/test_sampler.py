@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
 from fewtune.data.encode import Encoded
+from fewtune.engine import sampler
 from fewtune.engine.attention import PackedAttention
 from fewtune.engine.base_model import BaseModel
 from fewtune.engine.likelihood import measure
@@ -19,7 +22,7 @@ from fewtune.engine.lora import Adapter
 from fewtune.engine.routing import route
 from fewtune.engine.sampler import ROWS_AT_ONCE, Continuation, Piece, Prompt, generate
 from fewtune.engine.training import Training
-from fewtune.errors import DataError
+from fewtune.errors import DataError, TrainingError
 from fewtune.types import Plan
 
 TOKENS = 12
@@ -269,6 +272,60 @@ class TestStreaming:
         assert written(generate(llama, prompts)) == expected
 
 
+class TestSideBySide:
+    """A sequence of prompts is dealt out over the cores."""
+
+    def test_many_prompts_get_the_answers_that_each_gets_alone(
+        self, some_base: BaseModel, adapters: Callable[[BaseModel], list[Adapter | None]]
+    ) -> None:
+        some = adapters(some_base)
+        prompts = [
+            replace(one, adapter=some[one.id % len(some)], max_tokens=1 + 5 * one.id % 11, temperature=one.id % 2)
+            for one in prompts_of(some_base, 40)
+        ]
+        alone = {one.id: written(generate(some_base, [one]))[one.id] for one in prompts}
+        events = list(generate(some_base, prompts))
+        assert written(events) == alone
+        assert {number: pieces(events).get(number, "") for number in alone} == {
+            number: one.text for number, one in answers(events).items()
+        }
+
+    def test_children_take_their_share(self, llama: BaseModel, monkeypatch: pytest.MonkeyPatch) -> None:
+        begun_here: list[int] = []
+        begin = sampler._begin
+
+        def begun(base: BaseModel, prompt: Prompt, shared: Any) -> Any:
+            begun_here.append(prompt.id)
+            return begin(base, prompt, shared)
+
+        monkeypatch.setattr(sampler, "_begin", begun)
+        assert len(answers(generate(llama, prompts_of(llama, 40)))) == 40
+        assert begun_here == list(range(0, 40, min(llama.workers.count, 10)))
+
+    def test_closed_at_any_piece_the_children_are_free_again(self, llama: BaseModel) -> None:
+        prompts = prompts_of(llama, 20)
+        expected = written(generate(llama, prompts))
+        for count in (1, 30, 100):
+            events = generate(llama, prompts)
+            for _ in range(count):
+                next(events)
+            events.close()
+            assert written(generate(llama, prompts)) == expected
+
+    def test_a_child_that_is_killed_is_told_and_replaced(self, llama: BaseModel) -> None:
+        prompts = prompts_of(llama, 40)
+        expected = written(generate(llama, prompts))
+        events = generate(llama, prompts)
+        next(events)
+        for child in multiprocessing.active_children():
+            child.kill()
+            child.join()
+        if llama.workers.count > 1:
+            with pytest.raises(TrainingError, match="killed"):
+                list(events)
+        assert written(generate(llama, prompts)) == expected
+
+
 class TestJoining:
     """Prompts come from an iterator that is asked again before every token."""
 
@@ -338,7 +395,7 @@ class TestJoining:
 
     def test_none_overtakes_another_into_a_row(self, llama: BaseModel) -> None:
         prompts = [replace(one, max_tokens=4) for one in prompts_of(llama, 2 * ROWS_AT_ONCE)]
-        ended = [event.id for event in generate(llama, prompts) if isinstance(event, Continuation)]
+        ended = [event.id for event in generate(llama, iter(prompts)) if isinstance(event, Continuation)]
         first, second = set(ended[:ROWS_AT_ONCE]), set(ended[ROWS_AT_ONCE:])
         assert max(first) < min(second)
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from fewtune.engine.attention import PackedAttention
+from fewtune.engine.attention import Attention, PackedAttention
+from fewtune.engine.shared_prefix import AttentionAfterPrefix, SharedPrefix
 
 _FIRST_ROOM = 32
 
@@ -59,12 +60,15 @@ class Cache:
 class CachedAttention:
     """Attention of a pass in which every row reads on: old rows their one new token, new rows their whole prompt."""
 
-    def __init__(self, cache: Cache, counts: Sequence[int], device: torch.device) -> None:
-        """`counts` are the tokens that each row reads; the rows that hold none yet are the last ones."""
+    def __init__(
+        self, cache: Cache, counts: Sequence[int], device: torch.device, new: Sequence[SharedPrefix | None] = ()
+    ) -> None:
+        """`counts` are the tokens that each row reads; the last rows are new, each behind its prefix or none."""
         self._cache = cache
-        self._rows = next((row for row, length in enumerate(cache.lengths) if not length), len(counts))
+        self._rows = len(counts) - len(new)
         """How many are old."""
-        self._packed = PackedAttention(counts[self._rows :]) if self._rows < len(counts) else None
+        self._new = new
+        self._packed = _attention_of_new(new, counts[self._rows :]) if new else None
         old = cache.lengths[: self._rows]
         self._longest = max(old, default=0) + 1
         self._even = min(old, default=0) + 1 == self._longest
@@ -81,6 +85,9 @@ class CachedAttention:
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int | None
     ) -> Tensor:
         states = self._cache.layer(layer, key)
+        for row, prefix in enumerate(self._new, start=self._rows):
+            if prefix:
+                states[:, row, :, : prefix.length] = prefix.layers[layer].transpose(1, 2)
         new = torch.stack((key, value))
         states.view(-1, key.shape[2]).index_copy_(0, self._places_of(key.shape[1]), new.view(-1, key.shape[2]))
         if not self._packed:
@@ -122,3 +129,7 @@ class CachedAttention:
         distance = self.positions[: self._rows, None] - torch.arange(self._longest, device=like.device)
         hidden = distance < 0 if window is None else (distance < 0) | (distance >= window)
         return torch.zeros_like(hidden, dtype=like.dtype).masked_fill_(hidden, -torch.inf)[:, None, None]
+
+
+def _attention_of_new(prefixes: Sequence[SharedPrefix | None], counts: Sequence[int]) -> Attention:
+    return AttentionAfterPrefix(prefixes, counts) if any(prefixes) else PackedAttention(counts)

@@ -13,6 +13,7 @@ from fewtune.engine.base_model import BaseModel
 from fewtune.engine.cache import Cache, CachedAttention
 from fewtune.engine.lora import Adapter
 from fewtune.engine.routing import Routing, route
+from fewtune.engine.shared_prefix import SharedPrefix
 
 
 class Decoder:
@@ -22,12 +23,15 @@ class Decoder:
         self._base = base
         self._cache = Cache()
         self._adapters: list[Adapter | None] = []
+        self._new: list[SharedPrefix | None] = []
+        """Of the last rows, which have read nothing yet but this."""
         self._routes = _Routes(base.dtype)
 
-    def join(self, adapter: Adapter | None) -> None:
-        """Begin an answer, in the row after the last."""
+    def join(self, adapter: Adapter | None, prefix: SharedPrefix | None = None) -> None:
+        """Begin an answer, in the row after the last; a prefix, read through this adapter, stands before its tokens."""
         self._adapters.append(adapter)
-        self._cache.lengths.append(0)
+        self._new.append(prefix)
+        self._cache.lengths.append(prefix.length if prefix else 0)
 
     @torch.inference_mode()
     def leave(self, row: int) -> None:
@@ -41,7 +45,8 @@ class Decoder:
     def step(self, tokens: Sequence[Sequence[int]]) -> Tensor:
         """Read every row's next tokens, a whole prompt or the one chosen last; (rows, V) logits of what follows."""
         counts = [len(of_row) for of_row in tokens]
-        attention = CachedAttention(self._cache, counts, self._base.device)
+        attention = CachedAttention(self._cache, counts, self._base.device, tuple(self._new))
+        self._new = []
         ids = torch.tensor([token for of_row in tokens for token in of_row], device=self._base.device)
         ends = [end - 1 for end in accumulate(counts)]
         select = torch.tensor(ends, device=ids.device) if len(ids) > len(ends) else None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
+from itertools import chain
 from random import Random
 from typing import Literal
 
@@ -17,10 +18,14 @@ from fewtune.engine.batching import TOKENS_AT_ONCE
 from fewtune.engine.choosing import Choice, Chooser, choose
 from fewtune.engine.decoding import Decoder
 from fewtune.engine.lora import Adapter
+from fewtune.engine.shared_prefix import SharedPrefix, read_prefix, shared_length
 from fewtune.engine.stopping import Transcript
+from fewtune.engine.workers import Stream
 from fewtune.errors import DataError
 
 ROWS_AT_ONCE = 32
+_FEWEST_PROMPTS = 4
+"""For one process: a pass with fewer costs nearly as much as one with these, so a second process would gain little."""
 _SECONDS_TO_WAIT = 0.001
 """Before an iterator that had nothing is asked again, while nothing else is to be done."""
 
@@ -94,24 +99,66 @@ def generate(base: BaseModel, prompts: Iterable[Prompt | None]) -> Iterator[Piec
     at any time. It should not wait while others are being written: where nothing is there at the moment
     it gives None, and is asked again a token later, or a millisecond later when nothing is being written.
     Between two pieces the base is free: others may train or sample with it.
+
+    A sequence, which has all its prompts from the beginning, is dealt out over the cores where it is long enough.
     """
+    if isinstance(prompts, Sequence) and len(prompts) >= 2 * _FEWEST_PROMPTS:
+        yield from _generate_side_by_side(base, [prompt for prompt in prompts if prompt])
+    else:
+        with closing(_steps(base, prompts)) as steps:
+            for told in steps:
+                yield from told
+
+
+def _generate_side_by_side(base: BaseModel, prompts: Sequence[Prompt]) -> Iterator[Piece | Continuation]:
+    """Every worker that can be spared writes its share, and so does this process.
+
+    Who writes a prompt does not depend on how fast the others are, so the same prompts stand side by side each time.
+    """
+    most = min(base.workers.count, len(prompts) // _FEWEST_PROMPTS)
+    streams: list[Stream[list[Piece | Continuation]]] = []
+    try:
+        for number in range(1, most):
+            stream = base.workers.stream(_steps, prompts[number::most])
+            if stream is None:
+                break
+            streams.append(stream)
+        given = range(1, len(streams) + 1)
+        own = [prompt for place, prompt in enumerate(prompts) if place % most not in given]
+        for told in _steps(base, own):
+            yield from told
+            for stream in streams:
+                yield from chain.from_iterable(stream.waiting())
+        for stream in streams:
+            yield from chain.from_iterable(stream.rest())
+    finally:
+        for stream in streams:
+            stream.close()
+
+
+def _steps(base: BaseModel, prompts: Iterable[Prompt | None]) -> Generator[list[Piece | Continuation], None, None]:
+    """What each pass through the base has to tell, written by this process alone."""
     arrivals, decoder = _Arrivals(prompts), Decoder(base)
+    shared = _shared_prefixes(base, prompts) if isinstance(prompts, Sequence) and base.on_cpu else {}
     writings: list[_Writing] = []
     """In the order of the decoder's rows."""
     while True:
-        for writing in map(partial(_begin, base), arrivals.take(ROWS_AT_ONCE - len(writings))):
-            yield from _told(writing)
+        begun = [_begin(base, prompt, shared) for prompt in arrivals.take(ROWS_AT_ONCE - len(writings))]
+        told = [event for writing in begun for event in _told(writing)]
+        for writing in begun:
             if not writing.end:
-                decoder.join(writing.prompt.adapter)
+                decoder.join(writing.prompt.adapter, shared.get(id(writing.prompt.adapter)))
                 writings.append(writing)
         if writings:
             for writing, choice in zip(writings, _next_tokens(decoder, writings), strict=True):
                 _write(writing, choice, base.encoder.stop_ids)
-                yield from _told(writing)
+                told += _told(writing)
             _remove_ended(decoder, writings)
-        elif arrivals.ended:
-            return
-        else:
+        if told:
+            yield told
+        if not writings and not begun:
+            if arrivals.ended:
+                return
             time.sleep(_SECONDS_TO_WAIT)
 
 
@@ -137,8 +184,24 @@ class _Arrivals:
         return taken
 
 
-def _begin(base: BaseModel, prompt: Prompt) -> _Writing:
+@torch.inference_mode()
+def _shared_prefixes(base: BaseModel, prompts: Sequence[Prompt | None]) -> dict[int, SharedPrefix]:
+    """What all the prompts of an adapter begin with, by the adapter's identity."""
+    by_adapter: dict[int, list[Prompt]] = {}
+    for prompt in filter(None, prompts):
+        by_adapter.setdefault(id(prompt.adapter), []).append(prompt)
+    found: dict[int, SharedPrefix] = {}
+    for identity, group in by_adapter.items():
+        length = shared_length([prompt.ids for prompt in group])
+        if length and length < base.encoder.context:
+            with devices.one_core():
+                found[identity] = read_prefix(base, group[0].ids[:length], group[0].adapter)
+    return found
+
+
+def _begin(base: BaseModel, prompt: Prompt, shared: Mapping[int, SharedPrefix]) -> _Writing:
     limit = min(prompt.max_tokens, base.encoder.context - len(prompt.ids))
+    prefix = shared.get(id(prompt.adapter))
     return _Writing(
         prompt=prompt,
         limit=limit,
@@ -149,7 +212,7 @@ def _begin(base: BaseModel, prompt: Prompt) -> _Writing:
             random=Random(prompt.seed),
         ),
         transcript=Transcript(base.encoder, prompt.stop),
-        unread=prompt.ids,
+        unread=prompt.ids[prefix.length :] if prefix else prompt.ids,
         started=time.perf_counter(),
         end="length" if limit <= 0 else None,
     )

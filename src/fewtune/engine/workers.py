@@ -16,12 +16,12 @@ import threading
 import traceback
 import warnings
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from queue import SimpleQueue
-from typing import Any, TypeVar
+from queue import Empty, SimpleQueue
+from typing import Any, Generic, TypeVar
 
 from fewtune.engine.devices import cores, use_one_core
 from fewtune.errors import TrainingError
@@ -49,13 +49,33 @@ class Workers:
         self._children: _Children | None = None
 
     def submit(self, function: Callable[..., Result], *arguments: Any) -> Future[Result]:
-        base: Any = self._base()
         if not self._forked:
-            return self._threads.submit(function, base, *arguments)
+            return self._threads.submit(function, self._base(), *arguments)
         with self._starting:
-            if self._children is None or self._children.broken:
-                self._children = _Children(base, self.count)
-            return self._threads.submit(self._children.call, function, arguments)
+            return self._threads.submit(self._started().call, function, arguments)
+
+    def stream(self, function: Callable[..., Iterator[Result]], *arguments: Any) -> Stream[Result] | None:
+        """Let a child go through a generator by itself; None where no child can be spared for it.
+
+        One is always left for `submit`. The generator's values are not None.
+        """
+        if not self._forked or self.count < 2:
+            return None
+        with self._starting:
+            children = self._started()
+        child = children.spare()
+        if child is None:
+            return None
+        try:
+            return Stream(children, child, function, arguments)
+        except BaseException:
+            children.give_back(child)
+            raise
+
+    def _started(self) -> _Children:
+        if self._children is None or self._children.broken:
+            self._children = _Children(self._base(), self.count)
+        return self._children
 
 
 class _Children:
@@ -87,22 +107,86 @@ class _Children:
             # Or the error would hold this frame, and this frame the error: a cycle, with all children in it.
             del error
 
+    def spare(self) -> _Child | None:
+        """A child that has nothing to do, unless it is the last one; to be given back."""
+        try:
+            child = self._idle.get_nowait()
+        except Empty:
+            return None
+        if not self._idle.empty():
+            return child
+        self._idle.put(child)
+        return None
+
+    def give_back(self, child: _Child) -> None:
+        self._idle.put(child)
+
+
+class Stream(Generic[Result]):
+    """What a child gives, value by value; to be closed, which ends the child's work on it."""
+
+    def __init__(
+        self, children: _Children, child: _Child, function: Callable[..., Iterator[Result]], arguments: tuple[Any, ...]
+    ) -> None:
+        self._children, self._child = children, child
+        self.ended = False
+        self._tell((function, arguments))
+
+    def waiting(self) -> Iterator[Result]:
+        """The values that have come since the last time."""
+        while not self.ended and self._child.connection.poll():
+            yield from self._next()
+
+    def rest(self) -> Iterator[Result]:
+        """All that is still to come, waited for."""
+        while not self.ended:
+            yield from self._next()
+
+    def close(self) -> None:
+        if not self.ended and not self._children.broken:
+            self._tell(None)
+            with suppress(Exception):
+                for _ in self.rest():
+                    pass
+        self._children.give_back(self._child)
+
+    def _next(self) -> Iterator[Result]:
+        try:
+            error, value = self._child.connection.recv()
+        except (EOFError, OSError):
+            raise self._broken() from None
+        self.ended = error is not None or value is None
+        if error is not None:
+            raise error
+        if value is not None:
+            yield value
+
+    def _tell(self, message: Any) -> None:
+        try:
+            self._child.connection.send(message)
+        except OSError:
+            raise self._broken() from None
+
+    def _broken(self) -> TrainingError:
+        self._children.broken = self.ended = True
+        return _lost()
+
 
 class _Child:
     def __init__(self, base: Any) -> None:
         with _forking, warnings.catch_warnings():
             # Python warns of forking beside other threads: the child touches none of what they may hold.
             warnings.simplefilter("ignore", DeprecationWarning)
-            self._connection, theirs = multiprocessing.Pipe()
+            self.connection, theirs = multiprocessing.Pipe()
             context = multiprocessing.get_context("fork")
-            self._process = context.Process(target=_serve, args=(base, theirs, self._connection), daemon=True)
+            self._process = context.Process(target=_serve, args=(base, theirs, self.connection), daemon=True)
             self._process.start()
             theirs.close()
 
     def call(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[BaseException | None, Any]:
         """What the function raised and what it returned; EOFError or OSError when the child is gone."""
-        self._connection.send((function, arguments))
-        return self._connection.recv()  # type: ignore[no-any-return]
+        self.connection.send((function, arguments))
+        return self.connection.recv()  # type: ignore[no-any-return]
 
     def end(self) -> None:
         self._process.kill()
@@ -136,8 +220,28 @@ def _serve(base: Any, connection: Connection, parents_end: Connection) -> None:
     # Where nobody is at the other end, it is over.
     with suppress(EOFError, OSError):
         while True:
-            function, arguments = connection.recv()
-            connection.send(_outcome(base, function, arguments))
+            message = connection.recv()
+            if message is not None:
+                _work(base, connection, *message)
+
+
+def _work(base: Any, connection: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    """Send what the function gives; of a generator each value and then None, which also follows a None received."""
+    error, result = _outcome(base, function, arguments)
+    if not isinstance(result, Generator):
+        connection.send((error, result))
+        return
+    values: Generator[Any, None, None] = result
+    while True:
+        error, value = _outcome(base, lambda _: next(values, None), ())
+        connection.send((error, value))
+        if error is not None or value is None:
+            return
+        if connection.poll():
+            connection.recv()
+            values.close()
+            connection.send((None, None))
+            return
 
 
 def _outcome(base: Any, function: Callable[..., Result], arguments: tuple[Any, ...]) -> tuple[Any, Result | None]:

@@ -214,7 +214,9 @@ class LocalProvider:
                     yield from self._scores(batch, adapter)
             else:
                 prompts = (request and self._prompt(request, adapter) for request in run)
-                yield from (_reply(piece) for piece in generate(self.base, prompts))
+                # All of a list are there from the beginning, so they can be dealt out over the cores.
+                there = list(prompts) if isinstance(requests, Sequence) else prompts
+                yield from (_reply(piece) for piece in generate(self.base, there))
 
     def _scores(self, requests: Sequence[Request], adapter: Adapter | None) -> Iterator[Score]:
         encoded = [self._encoded(request) for request in requests]
