@@ -17,7 +17,7 @@ from fewtune.report.importance import Importance
 from fewtune.report.metrics import Metric
 from fewtune.report.summary import Summary
 
-_NAMES = 160
+_NAMES = 175
 """Pixels for the systems' names."""
 _SYSTEM_COLOURS = {"tuned": SERIES[0], "few-shot": SERIES[1]}
 

@@ -62,8 +62,10 @@ def _systems(summary: Summary, console: Console) -> None:
         table.add_row(plain(row.title), *(cell_text(cell) for cell in row.cells))
     console.print(table)
     rows = words.counted(summary.systems[0].rows, "row")
-    console.print(plain(f"On {rows} kept out of the training. Under each number: its 95 % interval, and what", "dim"))
-    console.print(plain("the tuned model is against it. What chance could explain is called tied.", "dim"))
+    said = (
+        f"On {rows} kept out of the training. Under each number: its 95 % interval, and what the tuned model is against"
+    )
+    console.print(plain(f"{said} it. What chance could explain is called tied.", "dim"))
     primary = metrics.primary(summary)
     if primary and primary.meaning:
         console.print(plain(f"{primary.label}: {primary.meaning}.", "dim"))

@@ -27,7 +27,7 @@ _REPAIRED = {
 _SYSTEMS = {
     "base": "untuned base",
     "few-shot": "few-shot prompt",
-    "few-shot-nearest": "few-shot, nearest",
+    "few-shot-nearest": "nearest few-shot prompt",
     "tuned": "tuned model",
     "runner-up": "runner-up",
     "reference": "reference model",
