@@ -4,13 +4,17 @@ import datetime
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fewtune.cost.estimate import LOCAL, Offer, Range, Tokens
+from fewtune.experiment.display import RunList
 from fewtune.experiment.estimating import Estimate
+from fewtune.experiment.exporting import Export
 from fewtune.experiment.preparation import Prepared, prepare_rows
 from fewtune.experiment.settings import RunSettings
+from fewtune.store.runs import RunRecord
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)> & \"'"
 
@@ -134,3 +138,28 @@ def test_hostile_offers_are_shown_and_never_obeyed(estimate: Estimate) -> None:
     )
     fragment = replace(estimate, offers=(here, *hostile))._repr_html_()
     assert "<script" not in fragment and "<img" not in fragment and 'href="javascript' not in fragment
+
+
+def record(**changes: object) -> RunRecord:
+    values: dict[str, Any] = {
+        "id": "orders-1a2b", "created_at": "2026-11-26T20:00:00+00:00", "state": "failed", "folder": "/x",
+        "data_path": "/d", "data_sha256": "", "settings": {"base": "pocket"}, "summary": None, "error": HOSTILE,
+        **changes,
+    }  # fmt: skip
+    return RunRecord(**values)
+
+
+def test_runs_are_a_table_and_each_one_line() -> None:
+    finished = record(id="other", state="finished", error=None, summary={"verdict": "Use it.", "predictions": ["long"]})
+    fragment = RunList([record(), finished])._repr_html_()
+    assert cells(fragment)[:3] == ["orders-1a2b", "failed", "2026-11-26 20:00"] and cells(fragment)[-1] == "Use it."
+    assert "<script" not in fragment and "predictions" not in repr(finished) and "pocket" not in repr(finished)
+    assert RunList()._repr_html_() == "<p>No runs yet.</p>"
+
+
+def test_an_export_shows_where_it_is_and_on_how_many_rows_it_was_checked(tmp_path: Path) -> None:
+    done = Export(
+        format="gguf", folder=tmp_path / "<b>", files=("m.gguf", "Modelfile"), rows=1, tokens=9, effect=0.1, drifts=()
+    )
+    fragment = done._repr_html_()
+    assert cells(fragment)[1::2] == ["gguf", f"{tmp_path}/&lt;b&gt;", "m.gguf, Modelfile", "1 held-out row"]

@@ -38,7 +38,7 @@ def test_the_tuned_model_answers_and_streams_the_same_text(few_rows: Path) -> No
 
 
 def test_the_kept_adapter_is_the_one_of_the_chosen_plan(few_rows: Path) -> None:
-    run = fewtune.run(few_rows, **SMALL)
+    run = fewtune.run(few_rows, **SMALL, refit=False)
     kept = (Path(run.summary.files["adapter"]) / "adapter_model.safetensors").read_bytes()
     trunk = Path(run.summary.files["adapter"]).parent / "trials" / run.best.trunk
     steps = {folder.name: folder for folder in trunk.glob("step-*")}

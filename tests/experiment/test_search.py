@@ -13,7 +13,7 @@ import pytest
 
 import fewtune
 from fewtune.errors import BudgetError, UsageError
-from fewtune.experiment.progress import Note, Progress, Rung, Standing, Training
+from fewtune.experiment.progress import Note, Progress, Rung, Training
 from fewtune.experiment.settings import RunSettings
 from fewtune.report.summary import Summary
 from fewtune.settings import load
@@ -263,15 +263,3 @@ def ends(seen: list[Progress]) -> int:
     """How often a trial was seen at its end, at most."""
     told = Counter(one.trial for one in seen if isinstance(one, Training) and one.epoch >= one.epochs)
     return max(told.values(), default=0)
-
-
-def test_trials_that_a_rung_has_ended_count_as_done_in_the_line_of_the_live_view() -> None:
-    standing = Standing()
-    step = Training(
-        trial="t1", label="rate 0.001, batch 4", epoch=1.0, epochs=4, loss=1.0, valid_loss=0.9, done=0.1,
-        tokens_per_second=1.0, seconds_left=None,
-    )  # fmt: skip
-    standing.add(step)
-    standing.add(Rung(text="After 1 epoch, 1 of 3 trials go on.", ended=("t2", "t3")))
-    standing.add(replace(step, epoch=4.0, valid_loss=0.8))
-    assert standing.line == "best so far 0.800, t1 rate 0.001, batch 4 after 4 epochs · 3 trials done"

@@ -6,7 +6,7 @@ import importlib.util
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +26,7 @@ from fewtune.providers.contract import (
     Score,
     Trial,
     Workspace,
+    mean_of,
 )
 from fewtune.types import Example, Plan
 from standin.openai_standin import BASE_MODEL
@@ -147,6 +148,14 @@ class TestTraining:
                 assert len(point.validation.row_losses or ()) == 2
             elif point.validation is not None:
                 assert point.validation.row_losses is None
+
+    def test_a_trial_without_validation_rows_is_trained_and_leaves_its_checkpoints(self, provider: Provider) -> None:
+        events = train(provider, replace(trial(), valid_rows=()))
+        assert [point.step for point in points(events)][-1] == STEPS
+        if provider.capabilities.returns_row_losses:
+            assert not [point for point in points(events) if point.validation]
+        assert [event.epoch for event in events if isinstance(event, Checkpoint)][-1] == EPOCHS
+        assert finished_model(events)
 
     def test_every_handle_ends_once_and_after_its_points(self, provider: Provider) -> None:
         events = train(provider, trial("a"), trial("b", seed=2))
@@ -279,6 +288,21 @@ class TestSampling:
         assert isinstance(score, Score) and score.id == 5
         assert len(score.log_likelihoods) == len(score.greedy) > 1
         assert all(value <= 0 for value in score.log_likelihoods)
+
+    def test_the_mean_of_checkpoints_scores_between_them_where_it_can_be_had(self, provider: Provider) -> None:
+        if not provider.capabilities.can_average:
+            pytest.skip("this provider makes no means")
+        models = [event.model for event in train(provider, trial()) if isinstance(event, Checkpoint)]
+        request = Request(id=0, prompt="Capital of France?", score="It is Paris.")
+
+        def scored(model: str) -> float:
+            (score,) = provider.sample(model, [request])
+            assert isinstance(score, Score)
+            return sum(score.log_likelihoods)
+
+        first, last = scored(models[0]), scored(models[-1])
+        assert first < scored(mean_of(models)) < last
+        assert scored(mean_of([models[-1]] * 2)) == pytest.approx(last, rel=1e-6)
 
     def test_training_makes_the_taught_answer_more_likely(self, provider: Provider) -> None:
         if not provider.capabilities.can_score:

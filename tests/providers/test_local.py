@@ -29,6 +29,7 @@ from fewtune.providers.contract import (
     Score,
     Trial,
     Workspace,
+    mean_of,
 )
 from fewtune.providers.local import LocalProvider
 from fewtune.types import Example, Plan, Source, Usage
@@ -471,6 +472,20 @@ class TestConversations:
     def test_the_recipe_can_be_chosen(self, chat: LocalProvider, tmp_path: Path) -> None:
         workspace = Workspace(base=str(tmp_path / "base"), examples={}, folder=tmp_path, recipe="completion")
         assert (chat.base.encoder.recipe, LocalProvider(workspace).base.encoder.recipe) == ("chat", "completion")
+
+
+def test_a_mean_of_checkpoints_is_what_a_plan_that_averages_them_comes_to(connect: Open, tmp_path: Path) -> None:
+    provider = connect(tmp_path)
+    averaging = replace(FIRST, id="averaging", plan=replace(PLAN, averaged_checkpoints=2))
+    request = Request(id=0, prompt="Capital of Peru?", score="It is Lima.")
+    provider.start([FIRST, averaging])
+    list(provider.advance({"first": None, "averaging": None}))
+    (of_the_plan,) = provider.sample("averaging@6", [request])
+    (of_checkpoints,) = provider.sample(mean_of(["first@4", "first@6"]), [request])
+    (last,) = provider.sample("first@6", [request])
+    assert isinstance(of_the_plan, Score) and isinstance(of_checkpoints, Score) and isinstance(last, Score)
+    assert of_checkpoints.log_likelihoods == pytest.approx(of_the_plan.log_likelihoods, abs=1e-5)
+    assert of_checkpoints.log_likelihoods != pytest.approx(last.log_likelihoods, abs=1e-4)
 
 
 def test_a_child_begins_where_its_parent_ended(connect: Open, tmp_path: Path, examples: Mapping[int, Example]) -> None:

@@ -49,3 +49,20 @@ def test_the_lowest_of_several_validation_losses_has_a_ring() -> None:
     ring = 'stroke="var(--ink, #1d1c1a)"'
     assert ring not in (live_curves([curve()], 2) or "")
     assert (live_curves([curve(), curve(label="other", valid=((1.0, 2.9),))], 2) or "").count(ring) == 1
+
+
+def test_a_picture_is_cheap_enough_to_be_renewed_all_the_time() -> None:
+    curves = [
+        curve(label=f"rate {place}", train=tuple((step / 500, 3.0) for step in range(1, 2001))) for place in range(50)
+    ]
+    svg = live_curves(curves, 4) or ""
+    assert len(svg) < 100_000 and max(len(line.split()) for line in svg.split('points="')[1:]) < 60
+
+
+def test_losses_that_are_all_alike_have_an_axis_that_tells_them_apart() -> None:
+    numbers = [
+        float(text)
+        for text in texts(live_curves([curve(train=((0.5, 2.5),), valid=((1.0, 2.5),))], 1) or "")
+        if "." in text[:3]
+    ]
+    assert len(set(numbers)) == len(numbers) >= 2 and min(numbers) < 2.5 < max(numbers)

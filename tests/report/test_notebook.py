@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from fewtune.report.notebook import summary_html
+from fewtune.report.notebook import summary_html, trial_html
 from fewtune.report.summary import Summary
 
 
@@ -32,3 +32,15 @@ def test_an_absolute_path_is_linked_as_a_file(summary: Summary) -> None:
 
 def test_a_run_without_a_page_has_no_link(summary: Summary) -> None:
     assert "href" not in summary_html(replace(summary, files={}))
+
+
+def test_a_trial_shows_its_plan_its_loss_and_what_it_took(summary: Summary) -> None:
+    trial = next(one for one in summary.trials if one.id == summary.chosen)
+    fragment = trial._repr_html_()
+    assert "<th" in fragment and "learning rate" in fragment and "validation loss" in fragment and "cost" in fragment
+    assert "<b>" not in trial_html(replace(trial, plan={"rank": "<b>8"}, failure="<b>late"))
+
+
+def test_a_summary_shows_itself_as_the_run_does_and_is_one_line_in_a_terminal(summary: Summary) -> None:
+    assert summary._repr_html_() == summary_html(summary)
+    assert repr(summary).startswith("Summary('") and "\n" not in repr(summary)

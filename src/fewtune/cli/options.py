@@ -46,6 +46,20 @@ Folds = Annotated[
         "--folds", help="Train the finalists on folds too; run: 0, sweep: 5 below 60 validation rows, else 3."
     ),
 ]
+Refit = Annotated[
+    bool | None,
+    typer.Option(
+        "--refit/--no-refit",
+        help="Train the winner again, on validation rows too, and keep that; run, sweep: if it is free.",
+    ),
+]
+AverageRefit = Annotated[
+    bool, typer.Option("--average-refit", help="Average the refit's last epochs where that is better on the folds.")
+]
+MoreData = Annotated[
+    bool,
+    typer.Option("--more-data", help="Train on parts of the rows, and tell what twice the data would bring."),
+]
 GradientAccumulation = Annotated[
     int, typer.Option("--gradient-accumulation", help="Batches summed before an optimizer step.", min=1)
 ]
@@ -83,4 +97,8 @@ BudgetMinutes = Annotated[
     float | None, typer.Option("--budget-minutes", help="Train at most so long; above 10 minutes it must be given.")
 ]
 BudgetUsd = Annotated[float | None, typer.Option("--budget-usd", help="Spend at most so much on a hosted service.")]
+Track = Annotated[
+    list[str] | None,
+    typer.Option("--track", help="Follow in wandb, mlflow, trackio or tensorboard too; may be repeated."),
+]
 BudgetTokens = Annotated[float | None, typer.Option("--budget-tokens", help="Train on at most so many tokens.")]

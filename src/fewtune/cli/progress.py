@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from rich.console import Console, RenderableType
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.text import Text
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
 
+from fewtune.cli.board import board
 from fewtune.cost.estimate import spoken_duration
 from fewtune.experiment import progress as told
 from fewtune.experiment.progress import Watch, unwatched
+from fewtune.experiment.standing import Standing
+from fewtune.report.words import dollars
 
 _SECONDS_BETWEEN_LINES = 10.0
+_PICTURES_PER_SECOND = 3
 
 
 @contextmanager
@@ -24,78 +28,52 @@ def watching(quiet: bool) -> Generator[Watch, None, None]:
     console = Console(stderr=True, highlight=False)
     if quiet:
         yield unwatched
-    elif console.is_terminal:
-        bar = _BarsAndLines(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TimeElapsedColumn(),
-            console=console,
-        )
-        with bar:
-            bars = _Bars(progress=bar)
-            yield bars.show
-            bars.end()
+    elif console.is_terminal and not console.is_dumb_terminal and not console.options.ascii_only:
+        with _moving(console) as display:
+            yield display.show
     else:
         yield _Lines(console=console).show
 
 
-class _BarsAndLines(Progress):
-    """The bars, and below them lines that may be as long as they like: they never squeeze a bar."""
-
-    detail = ""
-    standing = ""
-
-    def get_renderables(self) -> Iterator[RenderableType]:
-        yield self.make_tasks_table(self.tasks)
-        for line in filter(None, (self.detail, self.standing)):
-            yield Text(f"  {line}", style="dim")
+@contextmanager
+def _moving(console: Console) -> Generator[_Display]:
+    """However the block is left, the cursor is back and the stages stay."""
+    display = _Display(console=console)
+    # stdout is the command's own, and may be a file.
+    with Live(display, console=console, refresh_per_second=_PICTURES_PER_SECOND, redirect_stdout=False):
+        try:
+            yield display
+        except BaseException:
+            display.end("✗")
+            raise
+        display.end("✓")
 
 
 @dataclass(kw_only=True)
-class _Bars:
-    """One bar a stage; the bar of training tells trial, epoch, loss, speed and time left, and the best trial."""
+class _Display:
+    """The run as it stands, drawn by a thread of rich whenever it likes."""
 
-    progress: _BarsAndLines
-    standing: told.Standing = field(default_factory=told.Standing)
-    task: TaskID | None = None
-    system: str = ""
+    console: Console
+    standing: Standing = field(default_factory=Standing)
+    lock: threading.RLock = field(default_factory=threading.RLock)
 
     def show(self, event: told.Progress) -> None:
+        with self.lock:
+            self.standing.add(event)
         match event:
-            case told.Stage():
-                self._begin(event.text)
-            case told.Note():
-                self.progress.console.print(event.text, style="dim", markup=False)
-            case told.Rung():
-                self.standing.add(event)
+            case told.Note() | told.Rung() | told.Failed():
                 if event.text:
-                    self.progress.console.print(event.text, style="dim", markup=False)
-            case told.Training():
-                self.standing.add(event)
-                self.progress.standing = self.standing.line
-                self._update(event.done, training_line(event))
-            case told.Answering():
-                if event.system != self.system:
-                    self.system = event.system
-                    self._begin(f"Answering: {event.system}")
-                self._update(event.done / event.of, f"{event.done} of {event.of}")
+                    self.console.print(event.text, style="dim", markup=False, soft_wrap=True)
+            case _:
+                pass
 
-    def end(self) -> None:
-        """The last stage is done."""
-        self.progress.detail = self.progress.standing = ""
-        if self.task is not None:
-            self.progress.update(self.task, completed=1.0)
+    def end(self, mark: str) -> None:
+        with self.lock:
+            self.standing.close(mark)
 
-    def _begin(self, text: str) -> None:
-        self.end()
-        self.task = self.progress.add_task(text, total=1.0)
-
-    def _update(self, done: float, detail: str) -> None:
-        if self.task is not None:
-            self.progress.detail = detail
-            self.progress.update(self.task, completed=done)
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        with self.lock:
+            yield board(self.standing, options.max_width, console.height)
 
 
 @dataclass(kw_only=True)
@@ -104,22 +82,19 @@ class _Lines:
 
     console: Console
     last: float = field(default_factory=time.monotonic)
-    standing: told.Standing = field(default_factory=told.Standing)
+    standing: Standing = field(default_factory=Standing)
 
     def show(self, event: told.Progress) -> None:
+        self.standing.add(event)
         match event:
-            case told.Stage() | told.Note():
-                self._print(event.text)
-            case told.Rung():
-                self.standing.add(event)
+            case told.Stage() | told.Note() | told.Rung() | told.Failed():
                 if event.text:
                     self._print(event.text)
             case told.Training():
-                self.standing.add(event)
                 parts = (training_line(event), self.standing.line)
                 self._now_and_then(f"  {event.done:4.0%}  {' · '.join(filter(None, parts))}")
             case told.Answering():
-                self._now_and_then(f"  {event.system}: {event.done} of {event.of}")
+                self._now_and_then(f"  {self.standing.detail}")
 
     def _now_and_then(self, text: str) -> None:
         if time.monotonic() - self.last >= _SECONDS_BETWEEN_LINES:
@@ -131,9 +106,10 @@ class _Lines:
 
 
 def training_line(event: told.Training) -> str:
-    """`40 s left · t2 rate 0.002, batch 4 · epoch 1.5/4 · loss 3.91 · valid 3.85 · 1,900 tokens/s`."""
-    left = [] if event.seconds_left is None else [f"{spoken_duration(event.seconds_left)} left"]
-    parts = [*left, f"{event.trial} {event.label}", f"epoch {event.epoch:.1f}/{event.epochs}"]
+    """`40 s left · $0.00 so far · t2 rate 0.002, batch 4 · epoch 1.5/4 · loss 3.91 · valid 3.85 · 1,900 tokens/s`."""
+    parts = [] if event.seconds_left is None else [f"{spoken_duration(event.seconds_left)} left"]
+    parts += [] if event.usd is None else [f"{dollars(event.usd)} so far"]
+    parts += [f"{event.trial} {event.label}", f"epoch {event.epoch:.1f}/{event.epochs}"]
     if event.loss is not None:
         parts.append(f"loss {event.loss:.2f}")
     if event.valid_loss is not None:

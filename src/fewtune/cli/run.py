@@ -43,6 +43,9 @@ def _training_command(name: str) -> Callable[..., None]:
         trials: options.Trials = None,
         halving: options.Halving = None,
         folds: options.Folds = None,
+        refit: options.Refit = None,
+        average_refit: options.AverageRefit = False,
+        more_data: options.MoreData = False,
         gradient_accumulation: options.GradientAccumulation = 1,
         averaged_checkpoints: options.AveragedCheckpoints = 1,
         recipe: options.RecipeName = None,
@@ -58,6 +61,7 @@ def _training_command(name: str) -> Callable[..., None]:
         budget_minutes: options.BudgetMinutes = None,
         budget_usd: options.BudgetUsd = None,
         budget_tokens: options.BudgetTokens = None,
+        track: options.Track = None,
         json: options.Json = False,
         quiet: options.Quiet = False,
     ) -> None:
@@ -78,6 +82,7 @@ def resume(
     budget_minutes: options.BudgetMinutes = None,
     budget_usd: options.BudgetUsd = None,
     budget_tokens: options.BudgetTokens = None,
+    track: options.Track = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -88,6 +93,11 @@ def resume(
 
     with watching(quiet) as watch:
         done = fewtune.resume(
-            name, budget_minutes=budget_minutes, budget_usd=budget_usd, budget_tokens=budget_tokens, watch=watch
+            name,
+            budget_minutes=budget_minutes,
+            budget_usd=budget_usd,
+            budget_tokens=budget_tokens,
+            track=track,
+            watch=watch,
         )
     show_summary(done.summary, json)

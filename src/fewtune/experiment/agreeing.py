@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from fewtune import providers
+from fewtune.data.split import Fold
 from fewtune.experiment.estimating import FREE_MINUTES, Estimate, check_dollars, estimate_sweep, too_long
 from fewtune.experiment.preparation import Prepared
 from fewtune.experiment.searching import SearchPlan
@@ -58,19 +59,21 @@ def _together(given: Budget, stored: AgreementRecord | None) -> Budget:
 
 def _epoch_cost(settings: RunSettings, prepared: Prepared, search: SearchPlan, budget: Budget) -> Cost:
     found = whole_estimate(settings, prepared, search)
-    usd = 0.0
+    usd, folds, refit = 0.0, search.folds, search.afterwards.refit
     if providers.kind(settings.provider).bills:
+        # What was begun is billed to its end, so there every training is taken for as large as the refit.
+        folds = (*folds, refit) if refit else folds
         usd = check_dollars(found, settings.provider, settings.base, budget.usd) / found.epochs_total
     here = found.here
     minutes = here.seconds.high / 60 / found.epochs_total if here and here.seconds else 0.0
     cost = Cost(tokens=found.tokens.train_per_epoch.high, minutes=minutes, usd=usd)
-    return cost.times(_largest_fold(prepared, search))
+    return cost.times(_largest(prepared, folds))
 
 
-def _largest_fold(prepared: Prepared, search: SearchPlan) -> float:
+def _largest(prepared: Prepared, folds: Sequence[Fold]) -> float:
     """How much more an epoch of a fold may take than one of the training rows; 1 where it takes less."""
     usual = _characters(prepared.split.train)
-    most = max((_characters(fold.train) for fold in search.folds), default=0)
+    most = max((_characters(fold.train) for fold in folds), default=0)
     return max(1.0, _FOLD_MARGIN * most / usual)
 
 

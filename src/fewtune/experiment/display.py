@@ -1,4 +1,4 @@
-"""What was prepared and what was estimated as fragments of HTML, for the cell of a notebook.
+"""What was prepared, estimated, listed and exported as fragments of HTML, for the cell of a notebook.
 
 They bring no colours and no letters, which are the notebook's own; every text of the user is escaped.
 """
@@ -14,9 +14,11 @@ from fewtune.cost.estimate import Offer, Range, spoken_duration
 from fewtune.data.checks.finding import Finding
 from fewtune.report import words
 from fewtune.report.words import count, counted, heading, printable, repaired
+from fewtune.store.runs import RunRecord
 
 if TYPE_CHECKING:
     from fewtune.experiment.estimating import Estimate
+    from fewtune.experiment.exporting import Export
     from fewtune.experiment.preparation import Prepared
 
 _SHOWN_LINES = 6
@@ -66,6 +68,37 @@ def estimate_html(found: Estimate) -> str:
         "<p><small>* not verified on the service's own page. Services bill by their own count of tokens, "
         "and serving a tuned model costs extra.</small></p>"
     )
+
+
+class RunList(list[RunRecord]):
+    """Runs, which a notebook shows as a table."""
+
+    def _repr_html_(self) -> str:
+        rows = (
+            (
+                _short(_bold(one.id)),
+                _text(one.state),
+                _short(_text(one.created_at[:16].replace("T", " "))),
+                _came_to(one),
+            )
+            for one in self
+        )
+        return _table(("run", "state", "began (UTC)", "verdict"), rows) if self else "<p>No runs yet.</p>"
+
+
+def _came_to(record: RunRecord) -> str:
+    return _text(str(record.summary["verdict"]) if record.summary else record.error or "")
+
+
+def export_html(done: Export) -> str:
+    """Where the model is, and that it answers as the trained one does."""
+    rows = (
+        ("format", _text(done.format)),
+        ("folder", _text(str(done.folder))),
+        ("files", _text(", ".join(done.files))),
+        ("checked on", _text(counted(done.rows, "held-out row"))),
+    )
+    return _table(("export", ""), ((_bold(name), told) for name, told in rows))
 
 
 def estimate_line(found: Estimate) -> str:

@@ -13,6 +13,7 @@ from fewtune.data.encode import Encoder
 from fewtune.data.read import read
 from fewtune.errors import UsageError
 from fewtune.experiment.answering import scoring
+from fewtune.experiment.display import export_html
 from fewtune.providers.contract import BASE, Score, Workspace
 from fewtune.report.summary import Summary
 from fewtune.types import Example
@@ -50,6 +51,9 @@ class Export:
     effect: float
     """How far tuning itself moved a token's log-likelihood, in nats, on the mean."""
     drifts: tuple[Drift, ...]
+
+    def _repr_html_(self) -> str:
+        return export_html(self)
 
 
 def export(summary: Summary, model: str, format: str, out: Path) -> Export:

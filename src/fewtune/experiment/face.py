@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -16,9 +15,11 @@ from fewtune.experiment import run as runner
 from fewtune.experiment.agreeing import whole_estimate
 from fewtune.experiment.answering import TEMPERATURES
 from fewtune.experiment.axes import Values, check_single, read_axes
+from fewtune.experiment.display import RunList
 from fewtune.experiment.estimating import Estimate
 from fewtune.experiment.folder import is_held
 from fewtune.experiment.notebook import watched
+from fewtune.experiment.option_values import recipe, size
 from fewtune.experiment.preparation import Decide, Prepared, prepare_rows
 from fewtune.experiment.progress import Watch
 from fewtune.experiment.searching import default_rates, rate_kind, search_plan
@@ -69,6 +70,13 @@ class Options(TypedDict, total=False):
     """Stop candidates that do worse early; `sweep` does from 8 candidates on."""
     folds: int | None
     """Train the finalists on so many folds; 0 for none. `sweep` takes 5 below 60 validation rows, else 3."""
+    refit: bool | None
+    """Train the winner once more on all rows but the test rows, and keep that; `run` and `sweep` do where it costs no
+    money, unless `valid_file` is given; `train` does not."""
+    average_refit: bool | None
+    """Make it the mean of its last epochs' adapters, where folds say that this is better."""
+    more_data: bool | None
+    """Train the winner on parts of the rows, too, and tell what twice the data would bring."""
     gradient_accumulation: int | None
     """Batches summed before an optimizer step."""
     averaged_checkpoints: int | None
@@ -100,6 +108,8 @@ class RunOptions(Options, total=False):
     budget_minutes: float | None
     budget_usd: float | None
     budget_tokens: float | None
+    track: Sequence[str] | None
+    """Trackers that follow the run: `wandb`, `mlflow`, `trackio`, `tensorboard`."""
     watch: Watch | None
     """Called with every piece of progress; without one a run shows itself in a notebook and is silent elsewhere."""
 
@@ -205,9 +215,10 @@ class Run:
 
     @property
     def _model(self) -> str:
-        store = _store()
-        best = self.best
-        models = {(one.trial_id, one.epoch): one.model for one in store.checkpoints(self.id)}
+        models = {(one.trial_id, one.epoch): one.model for one in _store().checkpoints(self.id)}
+        refit, best = self.summary.refit, self.best
+        if refit and refit.state == "finished":
+            return models[refit.id, refit.plan["epochs"]]
         return models[best.trunk, best.plan["epochs"]]
 
     def __repr__(self) -> str:
@@ -243,11 +254,12 @@ def resume(
     budget_minutes: float | None = None,
     budget_usd: float | None = None,
     budget_tokens: float | None = None,
+    track: Sequence[str] | None = None,
     watch: Watch | None = None,
 ) -> Run:
-    """Go on with a run that was stopped or killed; a finished one is only opened.
+    """Go on with a run that was stopped or killed; a finished one is only opened, and told to `track`.
 
-    A budget that is not given again stays as it was.
+    A budget that is not given again stays as it was. Trackers have to be named again.
 
     Raises DataError when its data has changed since.
     """
@@ -258,6 +270,7 @@ def resume(
             home=configuration.load().home,
             out=Path(record.folder),
             budget=Budget(minutes=budget_minutes, usd=budget_usd, tokens=budget_tokens),
+            track=track or (),
             watch=watcher,
         )
     return open_run(done.id)
@@ -288,9 +301,9 @@ def find_run(name: str) -> RunRecord:
     return _as_it_stands(_store().find(name))
 
 
-def runs() -> list[RunRecord]:
+def runs() -> RunList:
     """Every run in the store, the newest first."""
-    return [_as_it_stands(record) for record in _store().all()]
+    return RunList(_as_it_stands(record) for record in _store().all())
 
 
 def _as_it_stands(record: RunRecord) -> RunRecord:
@@ -315,7 +328,8 @@ def _execute(data: str, options: RunOptions, *, evaluate: bool, single: bool = F
     settings = _settings(data, cast(Options, common), searches=not evaluate and not single)
     settings = replace(settings, evaluate=evaluate)
     if single:
-        settings = replace(settings, cooldown=_TRAIN_COOLDOWN, learning_rates=_single_rate(settings))
+        rates, refit = _single_rate(settings), bool(settings.refit)
+        settings = replace(settings, cooldown=_TRAIN_COOLDOWN, learning_rates=rates, refit=refit)
         check_single(settings)
     with watched(options.get("watch")) as watch:
         done = runner.execute(
@@ -323,6 +337,7 @@ def _execute(data: str, options: RunOptions, *, evaluate: bool, single: bool = F
             home=configuration.load().home,
             out=Path(out) if out else None,
             budget=_budget(options),
+            track=options.get("track") or (),
             watch=watch,
         )
     return open_run(done.id)
@@ -354,40 +369,25 @@ def _settings(data: str, options: Options, *, searches: bool = False) -> RunSett
         trials=options.get("trials"),
         halving=default.halving if halving is None and not searches else halving,
         folds=default.folds if folds is None and not searches else folds,
+        refit=options.get("refit"),
+        average_refit=bool(options.get("average_refit")),
+        more_data=bool(options.get("more_data")),
         gradient_accumulation=options.get("gradient_accumulation") or default.gradient_accumulation,
         averaged_checkpoints=options.get("averaged_checkpoints") or default.averaged_checkpoints,
         valid_file=valid_file if (valid_file := options.get("valid_file")) is None else str(valid_file),
-        recipe=_recipe(options.get("recipe")),
+        recipe=recipe(options.get("recipe")),
         prompt_column=options.get("prompt_column"),
         completion_column=options.get("completion_column"),
         prompt_template=options.get("prompt_template"),
         group_column=options.get("group_column"),
         refused_repairs=tuple(options.get("no_repair") or ()),
         accepted_repairs=tuple(options.get("repair") or ()),
-        valid=_size(options.get("valid")),
-        test=_size(options.get("test")),
+        valid=size(options.get("valid")),
+        test=size(options.get("test")),
     )
-
-
-def _recipe(given: str | None) -> str | None:
-    if given not in (None, "chat", "completion"):
-        raise UsageError(
-            f"There is no recipe {given!r} to train by.",
-            fix="There are chat and completion; openai-2022 only prepares: fewtune prepare DATA --recipe openai-2022.",
-        )
-    return given
 
 
 def _budget(options: RunOptions) -> Budget:
     return Budget(
         minutes=options.get("budget_minutes"), usd=options.get("budget_usd"), tokens=options.get("budget_tokens")
     )
-
-
-def _size(given: float | None) -> float | int | None:
-    """A share below 1 stays one; a whole number counts rows."""
-    if given is None or given < 1:
-        return given
-    if not math.isfinite(given) or given != int(given):
-        raise UsageError(f"{given:g} is neither a share below 1 nor a number of rows.")
-    return int(given)

@@ -13,9 +13,6 @@ from fewtune.providers.contract import Trial
 from fewtune.search.budget import Cut
 from fewtune.search.folds import Finalist, Repeat, finalists, pooled, repeats
 
-Scores = dict[tuple[int, int], tuple[float, ...]]
-"""Row losses by fold and place of the seed."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Pooled:
@@ -40,18 +37,15 @@ def contest(sweep: Sweep, search: SearchPlan, rounds: Rounds) -> Finals:
     if len(chosen) < 2 or not search.repeats:
         return Finals(pooled=(), cut=())
     wanted = repeats(chosen, folds=len(search.folds), seeds=search.space.seeds)
-    trials = {_name(search, one): _trial(search, rounds, one) for one in wanted}
-    in_time = False
-    while not in_time:
-        ended = {one.id for one in sweep.store.trials(sweep.run_id) if one.state in ("failed", "finished")}
-        missing = [
-            (one.candidate, trials[name], one.epochs) for one in wanted if (name := _name(search, one)) not in ended
-        ]
-        admission = sweep.admit(missing)
-        if admission.cut:
-            return Finals(pooled=(), cut=admission.cut)
-        in_time = not missing or sweep.train([(trial, epochs) for _, trial, epochs in missing])
-    return Finals(pooled=_pooled(sweep, search, chosen, wanted), cut=())
+    cut = sweep.finish([(one.candidate, _trial(search, rounds, one)) for one in wanted])
+    return Finals(pooled=() if cut else _pooled(sweep, search, chosen), cut=cut)
+
+
+def trainings(search: SearchPlan, finalist: Finalist) -> dict[tuple[int, int], str]:
+    """The trials that train a finalist, by fold and place of the seed; the first is the candidate of the rungs."""
+    again = repeats([finalist], folds=len(search.folds), seeds=search.space.seeds)
+    named = {(one.fold, search.space.seeds.index(one.seed)): _name(search, one) for one in again}
+    return {(0, 0): trial_name(finalist.candidate), **named}
 
 
 def _name(search: SearchPlan, one: Repeat) -> str:
@@ -66,32 +60,16 @@ def _trial(search: SearchPlan, rounds: Rounds, one: Repeat) -> Trial:
     return as_trial(_name(search, one), plan, one.seed, fold.train, fold.judge)
 
 
-def _pooled(
-    sweep: Sweep, search: SearchPlan, chosen: Sequence[Finalist], wanted: Sequence[Repeat]
-) -> tuple[Pooled, ...]:
+def _pooled(sweep: Sweep, search: SearchPlan, chosen: Sequence[Finalist]) -> tuple[Pooled, ...]:
     """A finalist that failed on a fold takes no part any more."""
     found: list[Pooled] = []
     for finalist in chosen:
-        own = [one for one in wanted if one.candidate == finalist.candidate]
-        scores = {**_of_the_rungs(sweep, finalist), **_scores(sweep, search, own)}
-        if len(scores) == len(own) + 1:
-            rows, groups = pooled(scores)
+        scores = {
+            place: rows_at(sweep.store, sweep.run_id, name, finalist.epochs)
+            for place, name in trainings(search, finalist).items()
+        }
+        measured = {place: rows for place, rows in scores.items() if rows is not None}
+        if len(measured) == len(scores):
+            rows, groups = pooled(measured)
             found.append(Pooled(finalist=finalist, rows=rows, groups=groups))
     return tuple(found)
-
-
-def _scores(sweep: Sweep, search: SearchPlan, own: Sequence[Repeat]) -> Scores:
-    """Of those that were measured."""
-    found = {
-        (one.fold, search.space.seeds.index(one.seed)): _rows(sweep, _name(search, one), one.epochs) for one in own
-    }
-    return {place: rows for place, rows in found.items() if rows is not None}
-
-
-def _of_the_rungs(sweep: Sweep, finalist: Finalist) -> Scores:
-    rows = _rows(sweep, trial_name(finalist.candidate), finalist.epochs)
-    return {} if rows is None else {(0, 0): rows}
-
-
-def _rows(sweep: Sweep, trial: str, epochs: int) -> tuple[float, ...] | None:
-    return rows_at(sweep.store, sweep.run_id, trial, epochs)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +30,8 @@ class Training:
     """Share of all training of the sweep that is done, 0 to 1."""
     tokens_per_second: float
     seconds_left: float | None
+    usd: float | None
+    """Dollars that the search has taken so far, by the estimate; None where nobody knows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,38 +59,15 @@ class Note:
     text: str
 
 
-@dataclass(kw_only=True)
-class Standing:
-    """What a sweep has come to so far, put together from what was told."""
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """A trial has come to an end that it was not meant to have; the others go on."""
 
-    best: Training | None = None
-    """The step that told the lowest validation loss."""
-    ended: set[str] = field(default_factory=set[str])
-    """Trials that are trained no further, to their end or cut at a rung."""
-
-    def add(self, event: Training | Rung) -> None:
-        if isinstance(event, Rung):
-            self.ended |= set(event.ended)
-            return
-        if event.epoch >= event.epochs:
-            self.ended.add(event.trial)
-        if event.valid_loss is None or not math.isfinite(event.valid_loss):
-            return
-        if self.best is None or self.best.valid_loss is None or event.valid_loss < self.best.valid_loss:
-            self.best = event
-
-    @property
-    def line(self) -> str:
-        """`best so far 3.412, t2 rate 0.002, batch 4 after 2 epochs · 3 trials done`; nothing before a first loss."""
-        if self.best is None or self.best.valid_loss is None:
-            return ""
-        best, done = self.best, len(self.ended)
-        epochs = f"{best.epoch:.1f}".removesuffix(".0")
-        where = f"{best.trial} {best.label} after {epochs} {'epoch' if epochs == '1' else 'epochs'}"
-        return f"best so far {best.valid_loss:.3f}, {where} · {done} {'trial' if done == 1 else 'trials'} done"
+    trial: str
+    text: str
 
 
-Progress = Stage | Training | Answering | Rung | Note
+Progress = Stage | Training | Answering | Rung | Failed | Note
 Watch = Callable[[Progress], None]
 
 

@@ -7,9 +7,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
-from fewtune.experiment.progress import Note, Training, Watch
+from fewtune.experiment.progress import Failed, Note, Training, Watch
+from fewtune.experiment.tracking import trial_ended, values
 from fewtune.providers.contract import Checkpoint, Event, Failure, Finished, Message, Point, Trial
 from fewtune.store.runs import CheckpointRecord, PointRecord, Runs, TrialRecord
+from fewtune.trackers.contract import Track, untracked
 from fewtune.types import Usage
 
 _SECONDS_BETWEEN_WRITES = 1.0
@@ -17,7 +19,7 @@ _SECONDS_BETWEEN_WRITES = 1.0
 
 @dataclass(kw_only=True)
 class Recorder:
-    """Writes a sweep's events into the store and tells the watcher; what was acknowledged is on disk."""
+    """Writes a sweep's events into the store and tells watcher and trackers; what was acknowledged is on disk."""
 
     store: Runs
     run_id: str
@@ -28,6 +30,8 @@ class Recorder:
     """The most that the search can still take with what it has taken."""
     epochs_before: float
     """What it has taken."""
+    usd_per_epoch: float | None
+    track: Track = untracked
     waiting: list[PointRecord] = field(default_factory=list[PointRecord])
     written_at: float = field(default_factory=time.monotonic)
     began_at: float = field(default_factory=time.monotonic)
@@ -47,7 +51,7 @@ class Recorder:
             case Failure():
                 self.flush()
                 self._end(event.handle, "failed", event.text)
-                self.watch(Note(text=f"{event.handle}: {event.text}"))
+                self.watch(Failed(trial=self.trials[event.handle].id, text=f"{event.handle}: {event.text}"))
             case Finished():
                 self.flush()
                 self._end(event.handle, "finished", None, event.usage)
@@ -59,7 +63,9 @@ class Recorder:
         self.waiting, self.written_at = [], now
 
     def _take_point(self, point: Point) -> None:
-        self.waiting.append(_point_record(point, self.trials[point.handle].id))
+        record = _point_record(point, self.trials[point.handle].id)
+        self.waiting.append(record)
+        self.track(values(record))
         if point.validation or time.monotonic() - self.written_at > _SECONDS_BETWEEN_WRITES:
             self.flush()
         if point.validation:
@@ -69,6 +75,8 @@ class Recorder:
         self.watch(self._progress(point))
 
     def _take_checkpoint(self, checkpoint: Checkpoint) -> None:
+        # The provider saves its place after this, and does not tell again what came before it.
+        self.flush()
         record = CheckpointRecord(
             trial_id=self.trials[checkpoint.handle].id,
             epoch=checkpoint.epoch,
@@ -80,8 +88,9 @@ class Recorder:
 
     def _end(self, handle: str, state: str, failure: str | None, usage: Usage | None = None) -> None:
         usage = usage or Usage()
-        trial = self.trials[handle]
-        self.store.put_trial(self.run_id, trial_record(trial, handle, state, failure, usage))
+        record = trial_record(self.trials[handle], handle, state, failure, usage)
+        self.store.put_trial(self.run_id, record)
+        self.track(trial_ended(record))
 
     def _progress(self, point: Point) -> Training:
         trial, seconds = self.trials[point.handle], point.usage.seconds
@@ -96,6 +105,7 @@ class Recorder:
             valid_loss=self.valid_losses.get(point.handle),
             done=min(1.0, done / self.epochs_in_all),
             tokens_per_second=point.usage.tokens / seconds if seconds else 0.0,
+            usd=None if self.usd_per_epoch is None else self.usd_per_epoch * done,
             seconds_left=elapsed / now_done * max(0.0, self.epochs_in_all - done) if now_done else None,
         )
 

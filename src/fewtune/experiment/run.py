@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fewtune import providers
+from fewtune import providers, trackers
 from fewtune.bases.folder import locate
 from fewtune.bases.shape import shape
 from fewtune.errors import FewtuneError, InterruptedByUser, from_os_error
@@ -17,6 +18,7 @@ from fewtune.experiment.folder import held
 from fewtune.experiment.interruption import Interruption, watching
 from fewtune.experiment.judgement import Judgement, judge
 from fewtune.experiment.measuring import PlanReading
+from fewtune.experiment.more_data import PART
 from fewtune.experiment.outcome import Outcome, search_through
 from fewtune.experiment.preparation import Prepared, prepare_rows
 from fewtune.experiment.prepared_folder import write_parts
@@ -25,12 +27,14 @@ from fewtune.experiment.searching import SearchPlan, search_plan
 from fewtune.experiment.settings import RunSettings
 from fewtune.experiment.summarising import summarise_run
 from fewtune.experiment.sweep import Sweep
+from fewtune.experiment.tracking import ended_early, results, tell_again, tracked
 from fewtune.providers.contract import Provider, Workspace
 from fewtune.report import html
 from fewtune.report.summary import Summary
 from fewtune.report.words import counted
 from fewtune.search.budget import Budget
 from fewtune.store.runs import AgreementRecord, RunRecord, Runs, now
+from fewtune.trackers.contract import Track, untracked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +47,9 @@ class _Job:
     store: Runs
     watch: Watch
     interruption: Interruption
+    trackers: Sequence[str] = ()
+    """Names of those that are told."""
+    track: Track = untracked
 
 
 def execute(
@@ -51,13 +58,15 @@ def execute(
     home: Path,
     out: Path | None = None,
     budget: Budget | None = None,
+    track: Sequence[str] = (),
     watch: Watch = unwatched,
 ) -> Summary:
-    """Do, or go on with, the run of these settings; a run that is finished is only shown again.
+    """Do, or go on with, the run of these settings; a run that is finished is only shown again, and told to `track`.
 
     Raises any FewtuneError; after InterruptedByUser, UnfinishedError or a kill, the same call resumes.
     """
     providers.check_access(settings.provider)
+    trackers.check(track)
     with watching() as interruption:
         watch(Stage(name="prepare", text=f"Reading {settings.data}"))
         prepared = prepare_rows(settings)
@@ -68,6 +77,7 @@ def execute(
         finished = _finished(store, run_id, folder, settings, given)
         if finished:
             watch(Note(text="This run was finished before: shown again, nothing was trained."))
+            tell_again(track, store.find(run_id), settings, prepared, watch, store, finished)
             return finished
         is_here = _is_here(store, run_id, folder)
         agreement = agree(settings, prepared, search, given, store.agreement(run_id) if is_here else None)
@@ -75,7 +85,15 @@ def execute(
         with held(folder, run_id, settings, prepared.dataset.sha256):
             if not is_here:
                 _begin_anew(store, run_id, settings, folder)
-            job = _Job(id=run_id, settings=settings, folder=folder, store=store, watch=watch, interruption=interruption)
+            job = _Job(
+                id=run_id,
+                settings=settings,
+                folder=folder,
+                store=store,
+                watch=watch,
+                interruption=interruption,
+                trackers=track,
+            )
             return _recorded(job, prepared, search, agreement)
 
 
@@ -104,9 +122,11 @@ def _begin_anew(store: Runs, run_id: str, settings: RunSettings, folder: Path) -
 
 
 def _is_extended(summary: Summary, settings: RunSettings, given: Budget, agreed: AgreementRecord | None) -> bool:
-    """Whether more trials are asked for, or a limit that has cut some is raised."""
+    """Whether more trials are asked for, or what more data would bring, or a limit that has cut some is raised."""
     if summary.search is None:
         return False
+    if settings.more_data and summary.more_data is None:
+        return True
     limits = agreed.limits if agreed else dict[str, float | None]()
     raised = any(value > (limits.get(name) or value) for name, value in given.limits().items())
     return (settings.trials or 0) > summary.search.asked or (raised and bool(summary.search.cut))
@@ -127,16 +147,24 @@ def _recorded(job: _Job, prepared: Prepared, search: SearchPlan, agreement: Agre
     )
     job.store.begin(record)
     job.store.agree(job.id, asdict(agreement.budget), asdict(agreement.epoch))
-    try:
-        summary = _stages(job, prepared, search, agreement)
-    except FewtuneError as error:
-        stopped = isinstance(error, InterruptedByUser) or error.exit_code == 7
-        job.store.end(job.id, "stopped" if stopped else "failed", error=str(error))
-        if stopped:
-            error.fix = error.fix or f"Everything is saved. Go on with: fewtune resume {job.id}"
-        raise
-    job.store.end(job.id, "finished", summary.to_json())
+    with tracked(job.trackers, job.store.find(job.id), job.settings, prepared, job.watch) as track:
+        try:
+            summary = _stages(replace(job, track=track), prepared, search, agreement)
+        except FewtuneError as error:
+            stopped = isinstance(error, InterruptedByUser) or error.exit_code == 7
+            job.store.end(job.id, "stopped" if stopped else "failed", error=str(error))
+            track(ended_early("stopped" if stopped else "failed"))
+            if stopped:
+                error.fix = error.fix or f"Everything is saved. Go on with: {_resuming(job)}"
+            raise
+        job.store.end(job.id, "finished", summary.to_json())
+        for event in results(summary):
+            track(event)
     return summary
+
+
+def _resuming(job: _Job) -> str:
+    return " ".join(("fewtune resume", job.id, *(f"--track {name}" for name in job.trackers)))
 
 
 def _stages(job: _Job, prepared: Prepared, search: SearchPlan, agreement: Agreement) -> Summary:
@@ -145,9 +173,8 @@ def _stages(job: _Job, prepared: Prepared, search: SearchPlan, agreement: Agreem
     _tell_of_experts(job)
     provider = connect(job.settings, prepared, job.folder)
     outcome = _search(job, provider, prepared, search, agreement)
-    winner = outcome.winner
-    files |= _keep_adapter(winner, job.folder)
-    judgement = _judge(job, provider, prepared, winner)
+    files |= _keep_adapter(outcome.kept, job.folder)
+    judgement = _judge(job, provider, prepared, outcome.kept)
     job.watch(Stage(name="report", text="Writing the report"))
     files["report"] = job.folder / "report.html"
     if prepared.encoder:
@@ -171,7 +198,7 @@ def connect(settings: RunSettings, prepared: Prepared, folder: Path) -> Provider
 
 def _search(job: _Job, provider: Provider, prepared: Prepared, search: SearchPlan, agreement: Agreement) -> Outcome:
     epochs = counted(search.epochs(search.wanted), "epoch")
-    most = "at most " if search.stops_early or search.repeats else ""
+    most = "at most " if search.stops_early or search.repeats or search.afterwards.refit else ""
     job.watch(Stage(name="train", text=f"Training {counted(search.wanted, 'trial')}, {most}{epochs} in all"))
     if search.note:
         job.watch(Note(text=search.note))
@@ -182,17 +209,19 @@ def _search(job: _Job, provider: Provider, prepared: Prepared, search: SearchPla
         agreement=agreement,
         watch=_forgetting(job),
         interruption=job.interruption,
+        track=job.track,
     )
     return search_through(sweep, search, prepared)
 
 
 def _forgetting(job: _Job) -> Watch:
-    """Answers of a tuned model that may not be the chosen one any more go as soon as something is trained again."""
+    """Answers of a tuned model that may not be the kept one any more go as soon as something is trained again that
+    might be."""
     trained = False
 
     def watch(event: Progress) -> None:
         nonlocal trained
-        if isinstance(event, Training) and not trained:
+        if isinstance(event, Training) and not trained and not event.trial.startswith(PART):
             trained = True
             job.store.forget_predictions(job.id, TUNED)
         job.watch(event)
@@ -206,14 +235,14 @@ def _tell_of_experts(job: _Job) -> None:
         job.watch(Note(text=f"{job.settings.base} is a mixture of experts: adapters are on its attention only."))
 
 
-def _keep_adapter(winner: PlanReading, folder: Path) -> dict[str, Path]:
-    """Copy the winner's adapter to `adapter/`, whole or not at all."""
-    if winner.folder is None:
+def _keep_adapter(kept: PlanReading, folder: Path) -> dict[str, Path]:
+    """Copy the kept model's adapter to `adapter/`, whole or not at all."""
+    if kept.folder is None:
         return {}
     target, temporary = folder / "adapter", folder / "adapter.partial"
     try:
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.copytree(winner.folder, temporary)
+        shutil.copytree(kept.folder, temporary)
         shutil.rmtree(target, ignore_errors=True)
         temporary.rename(target)
     except OSError as error:
@@ -221,12 +250,12 @@ def _keep_adapter(winner: PlanReading, folder: Path) -> dict[str, Path]:
     return {"adapter": target}
 
 
-def _judge(job: _Job, provider: Provider, prepared: Prepared, winner: PlanReading) -> Judgement | None:
-    if not job.settings.evaluate or winner.model is None:
+def _judge(job: _Job, provider: Provider, prepared: Prepared, kept: PlanReading) -> Judgement | None:
+    if not job.settings.evaluate or kept.model is None:
         return None
     rows = prepared.split.test
     job.watch(Stage(name="evaluate", text=f"Answering {counted(len(rows), 'held-out row')}"))
-    chosen = systems(prepared, winner.model, job.settings.shots, job.settings.seed)
+    chosen = systems(prepared, kept.model, job.settings.shots, job.settings.seed)
     answer(provider, chosen, prepared, job.store, job.id, job.watch, job.interruption)
     shots = max(len(system.shots) for system in chosen)
     return judge(rows, prepared.task.kind, job.store.predictions(job.id), shots)

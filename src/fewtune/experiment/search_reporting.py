@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from statistics import fmean
 
+from fewtune.experiment.afterwards_reporting import cut_afterwards
 from fewtune.experiment.measuring import PlanReading, trial_name
 from fewtune.experiment.outcome import Outcome
 from fewtune.report import words
@@ -32,7 +33,7 @@ def search_part(outcome: Outcome) -> Search:
             for one in outcome.finals.pooled
         ),
         estimate=_estimate(outcome),
-        cut=_cut(outcome),
+        cut=(*_cut(outcome), *cut_afterwards(outcome)),
     )
 
 

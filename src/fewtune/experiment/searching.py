@@ -9,6 +9,7 @@ from fewtune import providers
 from fewtune.bases.folder import width
 from fewtune.data.split import Fold, folds
 from fewtune.errors import UsageError
+from fewtune.experiment.afterwards import Afterwards, afterwards
 from fewtune.experiment.preparation import Prepared
 from fewtune.experiment.settings import RunSettings, Values
 from fewtune.search.axis import FIELDS, Axis, Choices, RateKind, choices, parse_axis
@@ -52,6 +53,7 @@ class SearchPlan:
     """With a single rung where everybody trains to the end."""
     folds: tuple[Fold, ...]
     """Ways of parting the rows that judge nothing; the first is what the rungs train on."""
+    afterwards: Afterwards
     note: str | None = None
 
     @property
@@ -64,8 +66,10 @@ class SearchPlan:
         return len(self.folds) * len(self.space.seeds) - 1
 
     def epochs(self, candidates: int) -> int:
-        """The most epochs that the search of so many candidates takes."""
-        return halving_epochs(self.halving, candidates, self.repeats if candidates > 1 else 0)
+        """The most epochs that the search of so many candidates takes, with what is trained after it."""
+        longest = replace(self.space.base_plan, epochs=self.halving.rungs[-1].epochs)
+        searched = halving_epochs(self.halving, candidates, self.repeats if candidates > 1 else 0)
+        return searched + self.afterwards.epochs(longest)
 
     def new_searcher(self, known: Iterable[tuple[Plan, float | None]] = ()) -> Searcher:
         """A searcher that has been told these plans, with their scores, in the order in which they were asked for."""
@@ -97,6 +101,7 @@ def search_plan(settings: RunSettings, prepared: Prepared) -> SearchPlan:
         wanted=wanted,
         halving=halving,
         folds=_folds(settings, prepared, wanted),
+        afterwards=afterwards(settings, prepared.split),
         note=note,
     )
 

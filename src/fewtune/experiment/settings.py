@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,10 @@ Values = tuple[float, ...] | str
 
 _AXES = ("epochs", "batch_sizes", "learning_rates", "rank", "prompt_loss_weight", "adapt_top")
 """Settings of several values; in runs of version 0.1 the last three are single numbers."""
+_WITHOUT_IDENTITY = ("data", "trials", "more_data")
+_LATER = ("refit", "average_refit")
+"""Settings that count only where they are not at their default, so that runs from before there were any keep their
+identity."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +48,13 @@ class RunSettings:
     """Stop candidates at rungs; None: from 8 candidates on."""
     folds: int | None = 0
     """Folds that the finalists are trained on; None: 5 below 60 validation rows, else 3."""
+    refit: bool | None = False
+    """Train the winner once more, on validation rows too; None: unless it costs money or the rows were given."""
+    average_refit: bool = False
+    """Make it the mean of its last epochs' adapters where folds say that this is better."""
+    more_data: bool = False
+    """Train the winner on parts of its rows, to tell what more would bring. No part of the run's identity: it
+    changes nothing about the model, so it may be asked afterwards."""
     gradient_accumulation: int = 1
     averaged_checkpoints: int = 1
     cooldown: float = 0.0
@@ -87,7 +98,12 @@ class RunSettings:
 
     def run_id(self, data_sha256: str) -> str:
         """Readable name and a digest of settings and data: the same command finds its run again."""
-        told = {name: value for name, value in self.to_json().items() if name not in ("data", "trials")}
+        default = {one.name: one.default for one in fields(self) if one.name in _LATER}
+        told = {
+            name: value
+            for name, value in self.to_json().items()
+            if name not in _WITHOUT_IDENTITY and not (name in _LATER and value == default[name])
+        }
         digest = hashlib.sha256(json.dumps([told, data_sha256], sort_keys=True).encode()).hexdigest()
         stem = "".join(c if c.isalnum() else "-" for c in Path(self.data).stem.lower()).strip("-")
         return f"{stem[:40] or 'run'}-{digest[:8]}"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from fewtune.evaluation.comparison import Compared, Measured
+from fewtune.experiment.afterwards_reporting import more_data_part, refit_line
 from fewtune.experiment.answering import SYSTEMS
 from fewtune.experiment.data_reporting import data_part
 from fewtune.experiment.judgement import Judgement
@@ -78,6 +79,8 @@ def summarise_run(
         files={name: str(path) for name, path in files.items()},
         search=search_part(outcome),
         saved_against_grid=saved,
+        refit=refit_line(outcome, trials),
+        more_data=more_data_part(outcome),
     )
 
 
@@ -97,6 +100,8 @@ def command(settings: RunSettings) -> str:
     default = RunSettings(data=settings.data)
     if kind == "sweep":
         default = replace(default, halving=None, folds=None)
+    if kind != "train":
+        default = replace(default, refit=None)
     words = ["fewtune", kind, settings.data]
     for name, value in settings.to_json().items():
         if name not in ("data", "evaluate", "cooldown") and value != getattr(default, name):

@@ -6,15 +6,18 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 
 from fewtune.experiment.agreeing import Agreement
 from fewtune.experiment.interruption import Interruption
 from fewtune.experiment.progress import Watch
 from fewtune.experiment.recording import Recorder, trial_record
+from fewtune.experiment.tracking import trial_began
 from fewtune.providers.contract import Provider, Trial
 from fewtune.schedule.order import steps_per_epoch
-from fewtune.search.budget import Admission, Cost, Start, admit
+from fewtune.search.budget import Admission, Cost, Cut, Start, admit
 from fewtune.store.runs import PointRecord, Runs, TrialRecord
+from fewtune.trackers.contract import Track, untracked
 from fewtune.types import Usage
 
 
@@ -26,6 +29,7 @@ class Sweep:
     agreement: Agreement
     watch: Watch
     interruption: Interruption
+    track: Track = untracked
     epochs_in_all: float = field(default=0.0)
     """The most that the search takes, for those who watch."""
 
@@ -33,19 +37,37 @@ class Sweep:
     def pauses(self) -> bool:
         return self.provider.capabilities.can_pause
 
-    def admit(self, wanted: Sequence[tuple[int, Trial, int]]) -> Admission:
-        """Who may train on, by the budget: candidates, their trials, and the epochs to train to, in order."""
+    def admit(
+        self, wanted: Sequence[tuple[int, Trial, int]], efforts: Mapping[str, float] = MappingProxyType({})
+    ) -> Admission:
+        """Who may train on, by the budget: candidates, their trials, and the epochs to train to, in order.
+
+        `efforts` says of trials, by id, how much more an epoch of theirs takes than was agreed for one.
+        """
         stood = self.stood()
         begun = {record.id for record in self.store.trials(self.run_id) if record.state != "waiting"}
         starts = [
             Start(
                 candidate=candidate,
                 epochs=epochs,
-                cost=self._cost(epochs, stood.get(trial.id, 0.0), trial.id in begun),
+                cost=self._cost(epochs, stood.get(trial.id, 0.0), trial.id in begun).times(efforts.get(trial.id, 1.0)),
             )
             for candidate, trial, epochs in wanted
         ]
         return admit(self.agreement.budget, self.spent(), starts)
+
+    def finish(
+        self, wanted: Sequence[tuple[int, Trial]], efforts: Mapping[str, float] = MappingProxyType({})
+    ) -> tuple[Cut, ...]:
+        """Train them all to their ends, or no further where the budget does not take all; what it cut."""
+        while True:
+            ended = {one.id for one in self.store.trials(self.run_id) if one.state in ("failed", "finished")}
+            missing = [(number, trial, trial.plan.epochs) for number, trial in wanted if trial.id not in ended]
+            admission = self.admit(missing, efforts)
+            if admission.cut or not missing:
+                return admission.cut
+            if self.train([(trial, epochs) for _, trial, epochs in missing]):
+                return ()
 
     def train(self, targets: Sequence[tuple[Trial, int]]) -> bool:
         """Train each trial to so many epochs, recording each event before it is told; whether there was time for it.
@@ -63,6 +85,8 @@ class Sweep:
             watch=self.watch,
             epochs_in_all=self.epochs_in_all or 1.0,
             epochs_before=sum(self.stood().values()),
+            usd_per_epoch=self._usd_per_epoch(),
+            track=self.track,
         )
         events = self.provider.advance(
             {handle: _step(trial, until) for handle, (trial, until) in zip(handles, targets, strict=True)}
@@ -100,6 +124,11 @@ class Sweep:
         tokens = max(record.tokens, point.tokens if point else 0)
         return Cost(tokens=tokens, usd=whole.usd if record.usd is None else record.usd)
 
+    def _usd_per_epoch(self) -> float | None:
+        """A price that nobody knows counts as nothing in a budget; to the user it is unknown."""
+        usd = self.agreement.epoch.usd
+        return None if self.provider.capabilities.bills and not usd else usd
+
     def _cost(self, epochs: int, stood: float, begun: bool) -> Cost:
         """Nothing for what a service has begun: it goes on by itself, and is counted as spent."""
         if begun and not self.pauses:
@@ -109,12 +138,11 @@ class Sweep:
     def _begin(self, by_handle: Mapping[str, Trial]) -> None:
         ended = {one.id for one in self.store.trials(self.run_id) if one.state in ("failed", "finished")}
         usage = Usage(usd=None if self.provider.capabilities.bills else 0.0)
-        begun = [
-            trial_record(trial, handle, "running", None, usage)
-            for handle, trial in by_handle.items()
-            if trial.id not in ended
-        ]
-        self.store.put_trials(self.run_id, begun)
+        begun = {handle: trial for handle, trial in by_handle.items() if trial.id not in ended}
+        records = [trial_record(trial, handle, "running", None, usage) for handle, trial in begun.items()]
+        self.store.put_trials(self.run_id, records)
+        for trial in begun.values():
+            self.track(trial_began(trial))
 
     def _end_of_time(self) -> float:
         limit, agreed = self.agreement.budget.minutes, self.store.agreement(self.run_id)

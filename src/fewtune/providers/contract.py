@@ -18,6 +18,19 @@ BASE = "base"
 """The model name that every provider understands as the untuned base."""
 
 
+_TOGETHER = "+"
+
+
+def mean_of(models: Sequence[str]) -> str:
+    """The name of the model whose adapter is the mean of theirs."""
+    return _TOGETHER.join(models)
+
+
+def averaged(model: str) -> list[str]:
+    """The models that one is the mean of; a plain model is that of itself."""
+    return model.split(_TOGETHER)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Capabilities:
     can_pause: bool
@@ -38,6 +51,8 @@ class Capabilities:
     learning_rate: Literal["absolute", "multiplier"]
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
     """Smallest and largest value of a Plan's field, where the provider limits it."""
+    can_average: bool = False
+    """`sample` takes `mean_of` several checkpoints of one trial."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +64,7 @@ class Trial:
     seed: int
     train_rows: tuple[int, ...]
     valid_rows: tuple[int, ...]
+    """None at all where nothing is to be measured: its points then have no validation."""
     parent: str | None = None
     """Model name of the checkpoint to start from; None starts from the base."""
     branches: bool = False
@@ -219,7 +235,7 @@ class Provider(Protocol):
         ...
 
     def sample(self, model: str, requests: Iterable[Request | None]) -> Iterator[Reply]:
-        """Answer with `BASE` or the model of a Checkpoint; every request ends in one Answer or Score.
+        """Answer with `BASE`, the model of a Checkpoint, or `mean_of` some; every request ends in one Answer or Score.
 
         The iterator may be alive: None says that nothing is there at the moment, so that what is being
         written goes on.

@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from itertools import islice
+from statistics import fmean
 from typing import Any
 
 from rapidfuzz import fuzz
@@ -35,6 +36,7 @@ from fewtune.providers.contract import (
     Trial,
     Validation,
     Workspace,
+    averaged,
 )
 from fewtune.providers.states import States
 from fewtune.types import Example, Plan, Usage
@@ -50,6 +52,7 @@ _CAPABILITIES = Capabilities(
     bills=False,
     learning_rate="absolute",
     ranges={"epochs": (1, 1000), "batch_size": (1, 4096)},
+    can_average=True,
 )
 
 
@@ -168,15 +171,15 @@ class FakeProvider:
         return self._work_of(trial.parent or BASE) + 20 * plan.learning_rate * math.sqrt(plan.batch_size) * step * luck
 
     def _work_of(self, model: str) -> float:
+        """Of several models together their mean."""
         if model == BASE:
             return 0.0
-        trial, step = self._checkpoint(model)
-        return self._work(trial, step)
+        return fmean(self._work(*self._checkpoint(one)) for one in averaged(model))
 
     def _taught(self, model: str) -> tuple[tuple[str, str], ...]:
         if model == BASE:
             return ()
-        trial, _ = self._checkpoint(model)
+        trial, _ = self._checkpoint(averaged(model)[-1])
         return self._load(trial.id).taught
 
     def _checkpoint(self, model: str) -> tuple[Trial, int]:

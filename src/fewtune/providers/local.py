@@ -16,7 +16,7 @@ from fewtune.engine import checkpoint, memory
 from fewtune.engine.adapter_folder import open_adapter
 from fewtune.engine.base_model import BaseModel, load
 from fewtune.engine.likelihood import Likelihood, measure
-from fewtune.engine.lora import Adapter
+from fewtune.engine.lora import Adapter, average
 from fewtune.engine.sampler import Continuation, Piece, Prompt, generate
 from fewtune.engine.trainer import NonFiniteLoss, Progress, train
 from fewtune.engine.training import Task, Training
@@ -39,6 +39,7 @@ from fewtune.providers.contract import (
     Trial,
     Validation,
     Workspace,
+    averaged,
 )
 from fewtune.providers.states import States
 from fewtune.schedule.order import steps_per_epoch
@@ -67,6 +68,7 @@ _CAPABILITIES = Capabilities(
         "adapt_top": (0.01, 1.0),
         "averaged_checkpoints": (1, 1000),
     },
+    can_average=True,
 )
 
 
@@ -257,6 +259,10 @@ class LocalProvider:
     def _adapter(self, model: str) -> Adapter | None:
         if model == BASE:
             return None
+        several = [self._single(one) for one in averaged(model)]
+        return several[0] if len(several) == 1 else average(several[0], [one.flat for one in several])
+
+    def _single(self, model: str) -> Adapter:
         handle, _, step = model.rpartition("@")
         folder = self._folder(handle) / f"step-{int(step):08d}" if handle and step.isdecimal() else None
         if folder is None or not folder.exists():

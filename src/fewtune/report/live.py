@@ -1,18 +1,23 @@
-"""The learning curves of a sweep that is still training, as SVG; those of a finished one are in `curves`."""
+"""The learning curves of a sweep that is still training, as SVG; those of a finished one are in `curves`.
+
+Written without a charting library: a picture takes a millisecond, so it can be renewed as often as anybody looks, and
+it is not the training that waits for it.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import altair as alt
+from html import escape
 
 from fewtune.report import words
-from fewtune.report.drawing import DIM, INK, SERIES, data, spread, to_svg
+from fewtune.report.drawing import DIM, FONT, INK, RULE, SERIES, spread
 
 _WIDTH, _HEIGHT = 520, 240
+_LEFT, _TOP, _RIGHT, _BOTTOM = 58, 10, 150, 46
+"""Margins, for the numbers of the axes and the names of the trials."""
+_TICKS = 5
 _TRAIN_POINTS = 30
 _LABEL_GAP = 15
 """Pixels between two labels, at least."""
@@ -29,6 +34,21 @@ class LiveCurve:
     valid: Points
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Frame:
+    """Where an epoch and a loss lie in the picture."""
+
+    epochs: int
+    low: float
+    high: float
+
+    def x(self, epoch: float) -> float:
+        return _LEFT + _WIDTH * epoch / self.epochs
+
+    def y(self, loss: float) -> float:
+        return _TOP + _HEIGHT * (self.high - loss) / (self.high - self.low)
+
+
 def live_curves(curves: Sequence[LiveCurve], epochs: int) -> str | None:
     """Loss by epoch on an axis that is as long as the longest trial will be; None before the first loss.
 
@@ -40,14 +60,17 @@ def live_curves(curves: Sequence[LiveCurve], epochs: int) -> str | None:
     if not drawn:
         return None
     low, high = _loss_range(drawn)
+    frame = _Frame(epochs=epochs, low=low, high=high)
     colours = [*SERIES, *(DIM for _ in drawn[len(SERIES) :])]
-    whole = list(range(0, epochs + 1, math.ceil(epochs / 8)))
-    x = alt.X("epoch:Q", title="epoch", scale=alt.Scale(domain=[0, epochs]), axis=alt.Axis(values=whole, format="d"))
-    y = alt.Y("loss:Q", title="loss", scale=alt.Scale(domain=[low, high], nice=False), axis=alt.Axis(tickCount=5))
-    layers = [layer for curve, colour in zip(drawn, colours, strict=False) for layer in _lines(curve, colour)]
-    labels = _labels(drawn[: len(SERIES)], epochs, low, high)
-    chart = alt.layer(*(layer.encode(x=x, y=y) for layer in (*layers, *_best(drawn), *labels)))
-    return to_svg(chart.properties(width=_WIDTH, height=_HEIGHT), _spoken(drawn))
+    lines = (part for curve, colour in zip(drawn, colours, strict=False) for part in _lines(curve, colour, frame))
+    parts = (*_axes(frame), *lines, *_best(drawn, frame), *_labels(drawn[: len(SERIES)], frame))
+    width, height = _LEFT + _WIDTH + _RIGHT, _TOP + _HEIGHT + _BOTTOM
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="100%" role="img" '
+        f'aria-label="{escape(_spoken(drawn))}" font-family="{escape(FONT)}" font-size="12">'
+        f'<clipPath id="fewtune-live"><rect x="{_LEFT}" y="{_TOP}" width="{_WIDTH}" height="{_HEIGHT}"/></clipPath>'
+        f"{''.join(parts)}</svg>"
+    )
 
 
 def _finite(curve: LiveCurve) -> LiveCurve:
@@ -71,36 +94,63 @@ def _loss_range(curves: Sequence[LiveCurve]) -> tuple[float, float]:
     return min(shown) - margin, max(shown) + margin
 
 
-def _lines(curve: LiveCurve, colour: str) -> list[Any]:
-    train = alt.Chart(_data(curve.train)).mark_line(color=colour, strokeWidth=1, opacity=0.45, clip=True)
-    valid = alt.Chart(_data(curve.valid))
-    strong = [valid.mark_line(color=colour, strokeWidth=2.4), valid.mark_circle(color=colour, size=44, opacity=1)]
-    return [train, *(strong if curve.valid else ())]
+def _axes(frame: _Frame) -> Iterator[str]:
+    bottom, right = _TOP + _HEIGHT, _LEFT + _WIDTH
+    for epoch in range(0, frame.epochs + 1, math.ceil(frame.epochs / 8)):
+        x = frame.x(epoch)
+        yield f'<path d="M{x:.1f} {_TOP}V{bottom}" stroke="{RULE}"/>'
+        yield _text(str(epoch), x, bottom + 18, DIM, "middle")
+    for loss, said in _ticks(frame.low, frame.high):
+        y = frame.y(loss)
+        yield f'<path d="M{_LEFT} {y:.1f}H{right}" stroke="{RULE}"/>'
+        yield _text(said, _LEFT - 8, y + 4, DIM, "end")
+    yield _text("epoch", _LEFT + _WIDTH / 2, bottom + 38, DIM, "middle")
+    yield f'<g transform="translate(14 {_TOP + _HEIGHT / 2}) rotate(-90)">{_text("loss", 0, 0, DIM, "middle")}</g>'
 
 
-def _best(curves: Sequence[LiveCurve]) -> list[Any]:
+def _ticks(low: float, high: float) -> Iterator[tuple[float, str]]:
+    """Some five round numbers, each with as many digits as tell them apart."""
+    rough = (high - low) / _TICKS
+    size = 10.0 ** math.floor(math.log10(rough))
+    step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= rough)
+    digits = max(0, -math.floor(math.log10(step)))
+    for number in range(math.ceil(low / step), math.floor(high / step) + 1):
+        yield number * step, f"{number * step:.{digits}f}"
+
+
+def _lines(curve: LiveCurve, colour: str, frame: _Frame) -> Iterator[str]:
+    if curve.train:
+        yield _line(curve.train, colour, frame, 'stroke-width="1" opacity="0.45" clip-path="url(#fewtune-live)"')
+    if curve.valid:
+        yield _line(curve.valid, colour, frame, 'stroke-width="2.4"')
+    for epoch, loss in curve.valid:
+        yield f'<circle cx="{frame.x(epoch):.1f}" cy="{frame.y(loss):.1f}" r="3.7" fill="{colour}"/>'
+
+
+def _line(points: Points, colour: str, frame: _Frame, style: str) -> str:
+    places = " ".join(f"{frame.x(epoch):.1f},{frame.y(loss):.1f}" for epoch, loss in points)
+    return f'<polyline points="{places}" fill="none" stroke="{colour}" {style}/>'
+
+
+def _best(curves: Sequence[LiveCurve], frame: _Frame) -> Iterator[str]:
     """A ring around the lowest validation loss; a single one is not the best of anything."""
     measured = [point for curve in curves for point in curve.valid]
-    if len(measured) < 2:
-        return []
-    lowest = alt.Chart(_data((min(measured, key=lambda point: point[1]),)))
-    return [lowest.mark_point(size=170, filled=False, color=INK, strokeWidth=1.8, opacity=1)]
+    if len(measured) > 1:
+        epoch, loss = min(measured, key=lambda point: point[1])
+        place = f'cx="{frame.x(epoch):.1f}" cy="{frame.y(loss):.1f}" r="7.4"'
+        yield f'<circle {place} fill="none" stroke="{INK}" stroke-width="1.8"/>'
 
 
-def _data(points: Points) -> alt.InlineData:
-    return data([{"epoch": epoch, "loss": loss} for epoch, loss in points])
-
-
-def _labels(curves: Sequence[LiveCurve], epochs: int, low: float, high: float) -> list[Any]:
+def _labels(curves: Sequence[LiveCurve], frame: _Frame) -> Iterator[str]:
     """Beside the right edge, each as high as its curve stands: a picture that grows keeps its size."""
-    ends = [min(max((curve.valid or curve.train)[-1][1], low), high) for curve in curves]
-    heights = spread(ends, _LABEL_GAP / _HEIGHT * (high - low))
-    return [
-        alt.Chart(data([{"epoch": epochs, "loss": height, "label": curve.label}]))
-        .mark_text(align="left", dx=9, color=colour)
-        .encode(text="label:N")
-        for curve, height, colour in zip(curves, heights, SERIES, strict=False)
-    ]
+    ends = [min(max((curve.valid or curve.train)[-1][1], frame.low), frame.high) for curve in curves]
+    heights = spread([frame.y(loss) for loss in ends], _LABEL_GAP)
+    for curve, height, colour in zip(curves, heights, SERIES, strict=False):
+        yield _text(curve.label, _LEFT + _WIDTH + 9, height + 4, colour, "start")
+
+
+def _text(text: str, x: float, y: float, colour: str, anchor: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" fill="{colour}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
 def _spoken(curves: Sequence[LiveCurve]) -> str:

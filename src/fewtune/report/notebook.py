@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from fewtune.report import html, predictions, tables
-from fewtune.report.summary import Summary
+from fewtune.report import html, predictions, tables, words
+from fewtune.report.summary import Summary, TrialLine
+
+_PLAN = ("epochs", "batch_size", "learning_rate", "rank", "prompt_loss_weight", "adapt_top")
+"""What is searched; the rest of a plan is in the report."""
 
 SHOWN_PREDICTIONS = 5
 
@@ -26,6 +30,24 @@ def summary_html(summary: Summary) -> str:
             link=_link(summary.files.get("report")),
         )
     )
+
+
+def trial_html(trial: TrialLine) -> str:
+    """A plan, with what was measured of it."""
+    measured = {
+        "validation loss": None if trial.valid_loss is None else words.loss(trial.valid_loss),
+        "trained for": words.duration(trial.seconds),
+        "cost": words.dollars(trial.usd),
+        "failure": trial.failure,
+    }
+    plan = {words.heading(name): words.setting(value) for name, value in trial.plan.items() if name in _PLAN}
+    rows = {"trial": trial.id, **plan, **{name: told for name, told in measured.items() if told is not None}}
+    left = 'style="text-align: left"'
+    cells = (
+        f"<tr><th {left}>{escape(name)}</th><td {left}>{escape(words.printable(told))}</td></tr>"
+        for name, told in rows.items()
+    )
+    return f"<table><tbody>{''.join(cells)}</tbody></table>"
 
 
 def _link(path: str | None) -> str | None:

@@ -12,7 +12,7 @@ import vl_convert  # pyright: ignore[reportMissingTypeStubs]
 from markupsafe import Markup
 
 from fewtune.errors import from_os_error
-from fewtune.report import charts, curves, step_curves, views
+from fewtune.report import charts, curves, sizes, step_curves, views
 from fewtune.report.summary import Summary
 from fewtune.report.views import Drawing
 
@@ -32,6 +32,7 @@ def pictures(summary: Summary) -> dict[str, Drawing]:
         ("curves", curves.learning_curves),
         ("steps", partial(step_curves.step_curves, smooth=False)),
         ("steps-smoothed", partial(step_curves.step_curves, smooth=True)),
+        ("sizes", sizes.sizes),
     )
     for name, draw in ways:
         wide, narrow = draw(summary, WIDE), draw(summary, NARROW)

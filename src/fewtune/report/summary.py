@@ -42,6 +42,12 @@ class TrialLine:
     """Why its training went no further: `finished`, `dropped` (others did better), `turned` (the loss had stopped
     falling), `failed`, or `cut` (by the budget)."""
 
+    def _repr_html_(self) -> str:
+        # What shows this value imports it.
+        from fewtune.report.notebook import trial_html
+
+        return trial_html(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class MetricValue:
@@ -120,6 +126,48 @@ class FinalistLine:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RefitLine:
+    """The chosen plan trained once more, on all rows that judge nothing. Where it is finished, it is the model that is
+    kept, and the one that held-out rows judged."""
+
+    id: str
+    plan: Mapping[str, Any]
+    state: str
+    """`finished`, `failed` or `unfinished`."""
+    failure: str | None
+    rows: int
+    """Training and validation rows together."""
+    tokens: int
+    seconds: float
+    usd: float | None
+    average: str | None
+    """What became of the mean of its last epochs' adapters; null where nobody asked for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeLine:
+    """The chosen plan on one number of training rows."""
+
+    rows: int
+    losses: tuple[float, ...]
+    """Of each training at its best length, on the same validation rows: a mean over rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoreData:
+    """Whether more data would help."""
+
+    sentence: str
+    factor: float | None
+    """How many times the data `gain` is about; null where there was too little to fit, like `gain` and `interval`."""
+    gain: float | None
+    """How much lower the validation loss would be."""
+    interval: Interval | None
+    """Where it holds 0, it cannot be told."""
+    sizes: tuple[SizeLine, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class CutLine:
     """A training that the budget did not buy."""
 
@@ -187,7 +235,21 @@ class Summary:
     search: Search | None = None
     """None in runs of version 0.1."""
     saved_against_grid: Saved | None = None
+    refit: RefitLine | None = None
+    """Null where none was made: with `--no-refit`, where the budget did not buy it, and by default where it would cost
+    money."""
+    more_data: MoreData | None = None
+    """Null where it was not asked for with `--more-data`."""
     evaluation: EvaluationPart | None = None
+
+    def __repr__(self) -> str:
+        return f"Summary({self.id!r}: {self.verdict})"
+
+    def _repr_html_(self) -> str:
+        # What shows this value imports it.
+        from fewtune.report.notebook import summary_html
+
+        return summary_html(self)
 
     def to_json(self) -> dict[str, Any]:
         """The documented `--json` document."""

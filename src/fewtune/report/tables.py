@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fewtune.evaluation import metrics as evaluation
-from fewtune.report import metrics, words
+from fewtune.report import afterwards, metrics, words
 from fewtune.report.data_part import DataPart
 from fewtune.report.metrics import Metric
 from fewtune.report.summary import CutLine, Difference, Search, Summary, SystemLine, TrialLine, WinnerLoss
@@ -158,6 +158,7 @@ def search_lines(summary: Summary) -> tuple[str, ...]:
         lines.append(words.saved(saved.epochs, saved.grid_epochs, saved.share))
     if summary.search.estimate:
         lines.append(_estimated(summary.search.estimate))
+    lines += afterwards.lines(summary)
     if summary.search.cut:
         lines.append(_cut(summary.search.cut))
     return tuple(lines)
@@ -255,7 +256,7 @@ def system_meaning(summary: Summary, name: str) -> str:
         "base": f"{summary.base} as it came, before any training",
         "few-shot": f"the base given {examples} in its prompt, not trained",
         "few-shot-nearest": f"the base given the {nearest} most like each prompt, not trained",
-        "tuned": f"the base trained on {words.counted(summary.data.train_rows, 'row')} of your data",
+        "tuned": f"the base trained on {words.counted(afterwards.trained_rows(summary), 'row')} of your data",
         "runner-up": "the second best of the trained candidates",
         "reference": "a model that you named, given the bare prompt",
         "majority": "always the most frequent answer of your data, without any model",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,8 @@ class RunRecord:
     folder: str
     data_path: str
     data_sha256: str
-    settings: Mapping[str, Any]
-    summary: Mapping[str, Any] | None
+    settings: Mapping[str, Any] = field(repr=False)
+    summary: Mapping[str, Any] | None = field(repr=False)
     error: str | None
 
 

@@ -1,0 +1,25 @@
+"""Options whose values say more than their type."""
+
+from __future__ import annotations
+
+import math
+
+from fewtune.errors import UsageError
+
+
+def recipe(given: str | None) -> str | None:
+    if given not in (None, "chat", "completion"):
+        raise UsageError(
+            f"There is no recipe {given!r} to train by.",
+            fix="There are chat and completion; openai-2022 only prepares: fewtune prepare DATA --recipe openai-2022.",
+        )
+    return given
+
+
+def size(given: float | None) -> float | int | None:
+    """A share below 1 stays one; a whole number counts rows."""
+    if given is None or given < 1:
+        return given
+    if not math.isfinite(given) or given != int(given):
+        raise UsageError(f"{given:g} is neither a share below 1 nor a number of rows.")
+    return int(given)
