@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: run test test-full check docs bench clean
+.PHONY: run test test-full check docs bench bench-sweep clean
 
 run: $(VENV)/run-installed ## Tune the built-in base on the example episodes and say where the report is
 	$(BIN)/fewtune run examples/episodes.csv
@@ -42,6 +42,9 @@ bench: $(VENV)/bench-installed ## Side by side with TRL; see bench/README.md
 	$(BIN)/python -m bench.start
 	$(BIN)/python -m bench.sampling
 	$(BIN)/python -m bench.gpu
+
+bench-sweep: $(VENV)/bench-installed ## A sweep beside TRL training the same grid; goes on where it was interrupted
+	$(BIN)/python -m bench.sweep --draw
 
 $(VENV)/bench-installed: pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)

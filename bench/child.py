@@ -60,12 +60,12 @@ class Standing:
     It is started at once and imports while others are measured.
     """
 
-    def __init__(self, function: str) -> None:
+    def __init__(self, function: str, threads: int | None = None) -> None:
         self._function = function
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         command, pipe = [sys.executable, "-m", "bench.child", function], subprocess.PIPE
         self._process = subprocess.Popen(
-            command, cwd=ROOT, env=environment(), stdin=pipe, stdout=pipe, stderr=self._log, text=True
+            command, cwd=ROOT, env=environment(threads), stdin=pipe, stdout=pipe, stderr=self._log, text=True
         )
 
     def measure(self, job: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,11 +15,11 @@ from fewtune.data.repair import repair
 from fewtune.data.task import recognise
 from fewtune.types import Example
 
-_DEFAULT = ROOT.parent / "shared" / "data" / "doctor_who" / "dw_synopses.csv"
+DEFAULT = ROOT.parent / "shared" / "data" / "doctor_who" / "dw_synopses.csv"
 
 
 def add_data_option(parser: ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, default=_DEFAULT, help="CSV with prompts and completions")
+    parser.add_argument("--data", type=Path, default=DEFAULT, help="CSV with prompts and completions")
 
 
 def require(data: Path) -> None:

@@ -79,11 +79,11 @@ def _compare(turns: Turns, base: str, alone: Job, repeats: int) -> dict[str, Any
 
 def _fastest_trl(turns: Turns, job: Job) -> tuple[dict[str, Any], str, Run]:
     """Everything that was measured, and the name and the run of the fastest: first a layout, then threads."""
-    runs = {_trl_name(grouped, 1): contender(TRL, replace(job, grouped=grouped), 1) for grouped in (False, True)}
+    runs = {trl_name(grouped, 1): contender(TRL, replace(job, grouped=grouped), 1) for grouped in (False, True)}
     tried = turns.measure(runs, 1)
     if cores() > 1:
-        grouped = _fastest(tried) == _trl_name(True, 1)
-        wider = {_trl_name(grouped, cores()): contender(TRL, replace(job, grouped=grouped), cores())}
+        grouped = _fastest(tried) == trl_name(True, 1)
+        wider = {trl_name(grouped, cores()): contender(TRL, replace(job, grouped=grouped), cores())}
         runs, tried = runs | wider, tried | turns.measure(wider, 1)
     name = _fastest(tried)
     return tried, name, runs[name]
@@ -93,7 +93,7 @@ def _fastest(tried: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     return max(tried, key=lambda name: tokens_per_second(tried[name][0]))
 
 
-def _trl_name(grouped: bool, threads: int) -> str:
+def trl_name(grouped: bool, threads: int) -> str:
     layout = "grouped by length" if grouped else "padding-free"
     return f"TRL + PEFT ({layout}, {threads} {'thread' if threads == 1 else 'threads'})"
 

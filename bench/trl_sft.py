@@ -67,39 +67,49 @@ class Timed(TrainerCallback):
 
 
 def _trainer(job: Job, folder: str) -> CountingTrainer:
-    base = locate(job.base)
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=DTYPE, attn_implementation="sdpa")
+    settings = SFTConfig(
+        max_steps=WARM_UP_STEPS + job.steps,
+        lr_scheduler_type="constant",
+        **common_settings(folder, job.batch_size, LEARNING_RATE, job.seed, grouped=job.grouped),
+    )
+    return trainer(job.base, settings, dataset(_ordered(job)))
+
+
+def trainer(base: str, settings: SFTConfig, train: Dataset, valid: Dataset | None = None) -> CountingTrainer:
+    """With LoRA on all linear layers, at the rank and alpha that every contender has."""
+    folder = locate(base)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=DTYPE, attn_implementation="sdpa")
     lora = LoraConfig(r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
     return CountingTrainer(
         model=model,
-        args=_settings(job, folder),
-        train_dataset=_dataset(_ordered(job)),
-        processing_class=PreTrainedTokenizerFast.from_pretrained(base),
+        args=settings,
+        train_dataset=train,
+        eval_dataset=valid,
+        processing_class=PreTrainedTokenizerFast.from_pretrained(folder),
         peft_config=lora,
     )
 
 
-def _settings(job: Job, folder: str) -> SFTConfig:
-    return SFTConfig(
-        output_dir=folder,
-        max_steps=WARM_UP_STEPS + job.steps,
-        per_device_train_batch_size=job.batch_size,
-        train_sampling_strategy="group_by_length" if job.grouped else "sequential",
-        padding_free=not job.grouped,
-        max_length=None,
-        completion_only_loss=True,
-        learning_rate=LEARNING_RATE,
-        lr_scheduler_type="constant",
-        seed=job.seed,
-        bf16=CUDA,
-        use_cpu=not CUDA,
-        dataloader_pin_memory=CUDA,
-        gradient_checkpointing=False,
-        logging_strategy="no",
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-    )
+def common_settings(folder: str, batch_size: int, rate: float, seed: int, *, grouped: bool) -> dict[str, Any]:
+    """All settings but how long is trained, how the rate goes and in which order rows come if they are not grouped."""
+    return {
+        "output_dir": folder,
+        "per_device_train_batch_size": batch_size,
+        "train_sampling_strategy": "group_by_length" if grouped else "sequential",
+        "padding_free": not grouped,
+        "max_length": None,
+        "completion_only_loss": True,
+        "learning_rate": rate,
+        "seed": seed,
+        "bf16": CUDA,
+        "use_cpu": not CUDA,
+        "dataloader_pin_memory": CUDA,
+        "gradient_checkpointing": False,
+        "logging_strategy": "no",
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
 
 
 def _ordered(job: Job) -> list[Encoded]:
@@ -111,6 +121,6 @@ def _ordered(job: Job) -> list[Encoded]:
     return [example for step in steps for example in job.batch(0, rows, step)]
 
 
-def _dataset(rows: Sequence[Encoded]) -> Dataset:
+def dataset(rows: Sequence[Encoded]) -> Dataset:
     masks = [list(map(int, row.trained)) for row in rows]
     return Dataset.from_dict({"input_ids": [list(row.ids) for row in rows], "completion_mask": masks})

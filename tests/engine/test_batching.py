@@ -80,6 +80,8 @@ class TestPieces:
         sizes = [sum(len(one.ids) for one in part) for part in pieces([example(0, length, 1) for length in lengths])]
         assert max(sizes) - min(sizes) <= max(lengths)
 
-    @pytest.mark.parametrize(("lengths", "count"), [([5], 1), ([5, 5], 2), ([40] * 8, 2), ([256] * 8, 8)])
+    @pytest.mark.parametrize(
+        ("lengths", "count"), [([5], 1), ([5, 5], 2), ([40] * 8, 2), ([91] * 8, 2), ([110] * 8, 4), ([256] * 8, 8)]
+    )
     def test_a_small_batch_makes_work_for_two_and_a_large_one_for_more(self, lengths: list[int], count: int) -> None:
         assert len(pieces([example(0, length, 1) for length in lengths])) == count

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import fewtune
 from fewtune.errors import BudgetError
+from fewtune.experiment.progress import Note, Progress
 from standin.openai_standin import BASE_MODEL, Standin
 
 OPTIONS = {"provider": "openai", "base": BASE_MODEL, "epochs": (1, 2), "batch_size": 8}
@@ -30,6 +32,19 @@ def test_a_hosted_run_above_its_budget_sends_nothing(few_rows: Path, standin: St
     with pytest.raises(BudgetError, match=r"does not buy one training.*--budget-usd 0"):
         fewtune.run(few_rows, **{**OPTIONS, "base": "gpt-4o-mini-2024-07-18"}, budget_usd=0.000001)
     assert standin.requests == []
+
+
+@pytest.mark.parametrize("rule", [{"rung_share": 0.5}, {"median_stop": True}, {"halving": True}])
+def test_a_service_that_cannot_pause_trains_everybody_to_the_end_and_says_so(
+    few_rows: Path, standin: Standin, rule: dict[str, Any]
+) -> None:
+    seen: list[Progress] = []
+    options = {**OPTIONS, **rule, "learning_rate": (0.5, 1.0, 2.0), "budget_usd": math.inf}
+    swept = fewtune.sweep(few_rows, **options, watch=seen.append).summary
+    notes = [event.text for event in seen if isinstance(event, Note)]
+    assert any("nobody is stopped early: every candidate trains 2 epochs" in text for text in notes)
+    assert swept.search is not None
+    assert (swept.search.rungs, swept.search.rung_share, swept.search.stopped_by) == ((2,), None, None)
 
 
 def test_an_unknown_price_fits_into_no_budget(few_rows: Path, standin: Standin) -> None:

@@ -39,7 +39,7 @@ def decisions(summary: Summary) -> object:
     return trials, summary.chosen, summary.tied, summary.search, summary.saved_against_grid
 
 
-def test_from_eight_candidates_on_a_sweep_stops_the_worse_half_at_each_rung(few_rows: Path) -> None:
+def test_a_sweep_stops_the_worse_half_at_each_rung(few_rows: Path) -> None:
     seen: list[Progress] = []
     swept = fewtune.sweep(few_rows, **GRID, folds=0, watch=seen.append).summary
     assert swept.search is not None and swept.saved_against_grid is not None
@@ -56,6 +56,46 @@ def test_without_halving_every_candidate_trains_to_the_end(few_rows: Path) -> No
     swept = fewtune.sweep(few_rows, **GRID, folds=0, halving=False).summary
     assert len(swept.trials) == 32
     assert swept.search is not None and swept.search.rungs == (8,)
+
+
+def test_a_first_rung_on_a_share_of_the_rows_trains_the_better_half_anew_on_all_of_them(few_rows: Path) -> None:
+    seen: list[Progress] = []
+    swept = fewtune.sweep(few_rows, **GRID, folds=0, rung_share=0.5, watch=seen.append)
+    search, saved = swept.summary.search, swept.summary.saved_against_grid
+    assert search is not None and saved is not None
+    assert (search.rungs, search.rung_share, search.stopped_by) == ((1, 2, 4, 8), 0.5, "rungs")
+    told = [event.text for event in seen if isinstance(event, Rung)]
+    assert told[:2] == [
+        "After 1 epoch on 50 % of the rows, 4 of 8 trials go on.",
+        "After 1 epoch, 2 of 8 trials go on.",
+    ]
+    assert saved.epochs <= 8 / 2 + 4 + 2 * 7
+    stored = {one.id: one for one in Runs(load().home).trials(swept.id)}
+    points = Runs(load().home).points(swept.id)
+    assert sum(name.endswith("-part") for name in stored) == 8
+    tokens = {one.trial_id: one.tokens for one in points if one.epoch == 1.0}
+    assert all(tokens[f"{name}-part"] < 0.7 * tokens[name] for name in ("t1", "t2", "t3") if name in tokens)
+    left = [one for one in swept.summary.trials if one.state == "unfinished"]
+    assert len(left) == 4
+    assert {(one.ended, one.valid_loss, one.tokens) for one in left} == {("dropped", None, 0)}
+    assert "--halving --rung-share 0.5" in swept.summary.command
+
+
+def test_the_median_rule_stops_the_slow_ones_without_rungs(few_rows: Path) -> None:
+    swept = fewtune.sweep(few_rows, **GRID, folds=0, median_stop=True).summary
+    assert swept.search is not None and swept.search.stopped_by == "median"
+    assert swept.saved_against_grid is not None and swept.saved_against_grid.epochs < 8 * 8
+    assert Counter(one.ended for one in swept.trials if one.plan["epochs"] == 1)["dropped"] >= 1
+    assert swept.trials[0].plan["epochs"] == 1
+
+
+@pytest.mark.parametrize("rule", [{"rung_share": 0.5}, {"median_stop": True}])
+def test_whatever_stops_candidates_a_killed_sweep_comes_to_the_same_decisions(
+    few_rows: Path, tmp_path: Path, rule: dict[str, Any]
+) -> None:
+    options = {**GRID, **rule, "folds": 0}
+    whole = fewtune.sweep(few_rows, **options, out=tmp_path / "whole").summary
+    assert decisions(kill_and_resume(few_rows, options, tmp_path / "killed", kills=6, seed=2)) == decisions(whole)
 
 
 def test_the_finalists_are_trained_on_folds_of_the_rows_that_judge_nothing(few_rows: Path) -> None:
@@ -139,6 +179,13 @@ def test_settings_of_version_0_1_are_still_read() -> None:
         ({"searcher": "gird"}, "Choose one of: grid, quasi, random, tpe"),
         ({"searcher": "grid", "learning_rate": "1e-4..1e-3"}, "--searcher quasi"),
         ({"searcher": "tpe", "halving": True}, "TPE learns from trainings that went to the end"),
+        ({"searcher": "tpe", "median_stop": True}, "Leave out --median-stop, or search with --searcher quasi"),
+        ({"median_stop": True, "halving": True}, "Leave out --median-stop, or --halving"),
+        ({"median_stop": True, "epochs": 1}, "Search more --epochs"),
+        ({"rung_share": 0.5, "halving": False}, "Leave out one of the two"),
+        ({"rung_share": 1.0}, "Use --rung-share 0.25"),
+        ({"rung_share": 0.0}, "Use --rung-share 0.25"),
+        ({"rung_share": 0.05}, "--rung-share 0.05 leaves 1 of 28 rows.*Use --rung-share 0.15"),
         ({"space": "nowhere.toml"}, "nowhere.toml: The search space cannot be read"),
     ],
 )

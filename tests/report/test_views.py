@@ -12,7 +12,7 @@ import pytest
 
 from fewtune.report import charts, coordinates, curves, html, parameter, scatters, spending, tables
 from fewtune.report.importance import importance
-from fewtune.report.summary import Summary, TrialLine
+from fewtune.report.summary import CurvePoint, Summary, TrialLine
 from fewtune.report.trials import ALL_DRAWN, Trials, trials
 from fewtune.report.views import views
 
@@ -253,3 +253,27 @@ def test_names_from_elsewhere_are_text_in_every_view(summary: Summary) -> None:
         for picture in pictures:
             assert "<script" not in picture and "\x1b" not in picture
             ElementTree.fromstring(picture)
+
+
+def test_a_long_curve_keeps_its_peaks_and_its_ends_in_a_fraction_of_its_points(summary: Summary) -> None:
+    draw = random.Random(3)
+    losses = [2 + draw.gauss(0, 0.05) for _ in range(5_000)]
+    losses[1_234], losses[3_210] = 2.9, 1.1
+    points = tuple(
+        CurvePoint(
+            step=step,
+            epoch=4 * step / 5_000,
+            train_loss=loss,
+            valid_loss=loss,
+            valid_token_accuracy=None,
+            valid_sequence_accuracy=None,
+        )
+        for step, loss in enumerate(losses, start=1)
+    )
+    drawn = curves.learning_curves(replace(summary, curves={summary.trials[0].trunk: points}), 880)
+    assert drawn
+    paths = [path.get("d", "") for path in ElementTree.fromstring(drawn).iter() if path.tag.endswith("path")]
+    heights = sorted(float(y) for y in re.findall(r"[ML][-\d.]+,([-\d.]+)", max(paths, key=len)))
+    assert 400 < len(heights) < 600
+    # Nearly all of the height is that of the two peaks.
+    assert heights[-20] - heights[20] < 0.4 * (heights[-1] - heights[0])

@@ -9,14 +9,27 @@ from hypothesis import strategies as st
 
 from fewtune.errors import UsageError
 from fewtune.search.budget import Budget, Cost, halving_epochs
-from fewtune.search.halving import Decision, Halving, Rung, counted, decide, forecast, rungs_of, without_pausing
+from fewtune.search.halving import (
+    Decision,
+    Halving,
+    Rung,
+    by_median,
+    counted,
+    decide,
+    forecast,
+    rungs_of,
+    screened,
+    without_pausing,
+)
 from fewtune.search.reading import Reading
 
 HALVING = Halving(rungs=rungs_of((1, 2, 4, 8)))
+SCREENED = screened(HALVING, 0.25, 0.3)
+MEDIAN = by_median(8)
 
 
-def read(candidate: int, epochs: int, score: float) -> Reading:
-    return Reading(candidate=candidate, epochs=epochs, score=score)
+def read(candidate: int, epochs: int, score: float, share: float = 1.0) -> Reading:
+    return Reading(candidate=candidate, epochs=epochs, score=score, share=share)
 
 
 def simulated(candidate: int, epochs: int, seed: int) -> float:
@@ -34,36 +47,65 @@ def run(halving: Halving, candidates: int, seed: int, told: list[Reading], most:
         if most is not None and len(told) >= most:
             return decision
         candidate = chance.choice(sorted(decision.advance))
-        done = max((one.epochs for one in told if one.candidate == candidate), default=0)
-        told.append(read(candidate, done + 1, simulated(candidate, done + 1, seed)))
+        share = decision.advance[candidate].share
+        done = max((one.epochs for one in told if (one.candidate, one.share) == (candidate, share)), default=0)
+        told.append(read(candidate, done + 1, simulated(candidate, done + 1, seed) + 1 - share, share))
     return decision
 
 
+@pytest.mark.parametrize("halving", [HALVING, SCREENED, MEDIAN])
 @given(st.integers(1, 20), st.integers(0, 1000), st.integers(0, 60))
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_a_halving_killed_anywhere_decides_the_same_and_trains_nothing_twice(
-    candidates: int, seed: int, kill: int
+    halving: Halving, candidates: int, seed: int, kill: int
 ) -> None:
     whole: list[Reading] = []
-    through = run(HALVING, candidates, seed, whole)
+    through = run(halving, candidates, seed, whole)
     stored: list[Reading] = []
-    run(HALVING, candidates, seed, stored, most=kill)
+    run(halving, candidates, seed, stored, most=kill)
     random.Random(seed).shuffle(stored)
-    assert run(HALVING, candidates, seed, stored) == through
-    key = {(one.candidate, one.epochs) for one in stored}
+    assert run(halving, candidates, seed, stored) == through
+    key = {(one.candidate, one.epochs, one.share) for one in stored}
     assert len(key) == len(stored)
-    assert key == {(one.candidate, one.epochs) for one in whole}
+    assert key == {(one.candidate, one.epochs, one.share) for one in whole}
 
 
+@pytest.mark.parametrize("halving", [HALVING, SCREENED, MEDIAN])
 @given(st.integers(1, 20), st.integers(0, 1000))
-@settings(max_examples=30)
-def test_every_candidate_has_one_fate_and_the_cost_stays_below_what_was_announced(candidates: int, seed: int) -> None:
+@settings(max_examples=30, deadline=None)
+def test_every_candidate_has_one_fate_and_the_cost_stays_below_what_was_announced(
+    halving: Halving, candidates: int, seed: int
+) -> None:
     told: list[Reading] = []
-    fates = run(HALVING, candidates, seed, told).fates
+    fates = run(halving, candidates, seed, told).fates
     assert sorted(fate.candidate for fate in fates) == list(range(candidates))
-    assert len(told) <= halving_epochs(HALVING, candidates)
+    assert sum(0.3 if one.share < 1 else 1 for one in told) <= halving_epochs(halving, candidates)
     last = [fate for fate in fates if fate.reason == "finished"]
-    assert len(last) <= max(2, math.ceil(candidates / 8) + 2)
+    assert halving is MEDIAN or len(last) <= max(2, math.ceil(candidates / 8) + 2)
+
+
+def test_what_was_trained_on_a_share_of_the_rows_is_no_part_of_a_curve_on_all_of_them() -> None:
+    shares = [read(candidate, 1, candidate / 10, 0.25) for candidate in range(4)]
+    decision = decide(SCREENED, range(4), shares)
+    assert decision.advance == {0: Rung(epochs=1), 1: Rung(epochs=1)}
+    assert [(fate.candidate, fate.reason) for fate in decision.fates] == [(2, "dropped"), (3, "dropped")]
+    on_all = [read(0, 1, 0.5), read(1, 1, 0.4)]
+    assert decide(SCREENED, range(4), [*shares, *on_all]).advance == {0: Rung(epochs=2), 1: Rung(epochs=2)}
+    assert counted(SCREENED, [*shares, *on_all]) == tuple(on_all)
+
+
+def test_on_all_rows_a_candidate_that_failed_on_a_share_is_not_tried() -> None:
+    told = [read(0, 1, math.nan, 0.25), read(1, 1, 1.0, 0.25), read(2, 1, 1.1, 0.25)]
+    decision = decide(SCREENED, range(3), told)
+    assert sorted(decision.advance) == [1, 2]
+    assert [(fate.candidate, fate.reason) for fate in decision.fates] == [(0, "failed")]
+
+
+def test_the_median_rule_drops_the_slow_half_only_where_enough_others_have_come_as_far() -> None:
+    told = [read(candidate, 1, candidate / 10) for candidate in range(5)]
+    assert sorted(decide(MEDIAN, range(5), told).advance) == [0, 1, 2]
+    assert sorted(decide(MEDIAN, range(4), told[:4]).advance) == [0, 1, 2, 3]
+    assert decide(MEDIAN, range(6), told).advance == {5: Rung(epochs=1)}
 
 
 @given(st.integers(2, 12), st.integers(0, 1000), st.integers(1, 3))
@@ -115,7 +157,15 @@ def test_a_provider_that_cannot_pause_trains_everyone_to_the_end_and_says_so() -
     assert Budget(tokens=100).exceeded_by(Cost(tokens=halving_epochs(halving, 3))) is None
 
 
-@pytest.mark.parametrize("rungs", [(), (Rung(epochs=2), Rung(epochs=2)), (Rung(epochs=2), Rung(epochs=1))])
+@pytest.mark.parametrize(
+    "rungs",
+    [
+        (),
+        (Rung(epochs=2), Rung(epochs=2)),
+        (Rung(epochs=2), Rung(epochs=1)),
+        (Rung(epochs=1), Rung(epochs=2, share=0.5)),
+    ],
+)
 def test_rungs_that_do_not_rise_are_refused(rungs: tuple[Rung, ...]) -> None:
     with pytest.raises(UsageError):
         Halving(rungs=rungs)

@@ -38,7 +38,14 @@ Trials = Annotated[
 ]
 Halving = Annotated[
     bool | None,
-    typer.Option("--halving/--no-halving", help="Stop the worse half at each rung; sweep: from 8 candidates on."),
+    typer.Option("--halving/--no-halving", help="Stop the worse half at each rung; sweep: from 4 candidates on."),
+]
+RungShare = Annotated[
+    float | None,
+    typer.Option("--rung-share", help="Compare all candidates on this share of the rows first, as in 0.25."),
+]
+MedianStop = Annotated[
+    bool, typer.Option("--median-stop", help="Stop who is worse than the median of the others, in place of rungs.")
 ]
 Folds = Annotated[
     int | None,

@@ -42,6 +42,8 @@ def _training_command(name: str) -> Callable[..., None]:
         searcher: options.Searcher = None,
         trials: options.Trials = None,
         halving: options.Halving = None,
+        rung_share: options.RungShare = None,
+        median_stop: options.MedianStop = False,
         folds: options.Folds = None,
         refit: options.Refit = None,
         average_refit: options.AverageRefit = False,

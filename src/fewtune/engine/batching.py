@@ -83,8 +83,7 @@ def pieces(batch: Sequence[Encoded]) -> list[list[Encoded]]:
     A function of the batch alone: however many workers there are, and whoever else trains, the same
     sums are formed in the same order.
     """
-    tokens = sum(len(example.ids) for example in batch)
-    count = min(len(batch), max(2, round(tokens / TOKENS_PER_PIECE)))
+    count = min(len(batch), piece_count(sum(len(example.ids) for example in batch)))
     parts: list[list[Encoded]] = [[] for _ in range(count)]
     sizes = [0] * count
     for example in sorted(batch, key=lambda example: -len(example.ids)):
@@ -92,3 +91,8 @@ def pieces(batch: Sequence[Encoded]) -> list[list[Encoded]]:
         parts[smallest].append(example)
         sizes[smallest] += len(example.ids)
     return parts
+
+
+def piece_count(tokens: int) -> int:
+    """Pieces of a batch of so many tokens: an even number, or one core would wait for the other's odd one."""
+    return 2 * max(1, round(tokens / (2 * TOKENS_PER_PIECE)))

@@ -17,7 +17,7 @@ from fewtune.bases.shape import Shape, shape
 from fewtune.data.chat import with_rejected
 from fewtune.data.encode import Encoder
 from fewtune.engine import devices, llama
-from fewtune.engine.batching import TOKENS_AT_ONCE, TOKENS_PER_PIECE
+from fewtune.engine.batching import TOKENS_AT_ONCE, piece_count
 from fewtune.engine.free_memory import free_bytes, own_bytes
 from fewtune.engine.head import ROWS_AT_ONCE
 from fewtune.engine.prefix import BYTES_IN_MEMORY
@@ -249,7 +249,7 @@ def _pass_tokens(at: Place, asked: Work) -> int:
 
 def _pieces(asked: Work) -> int:
     """Passes of one optimizer step on a CPU, as `batching.pieces` cuts them."""
-    return min(math.ceil(asked.step / asked.longest), max(2, round(asked.step / TOKENS_PER_PIECE)))
+    return min(math.ceil(asked.step / asked.longest), piece_count(asked.step))
 
 
 def _beside(asked: Work) -> int:

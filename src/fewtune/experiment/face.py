@@ -19,7 +19,7 @@ from fewtune.experiment.display import RunList
 from fewtune.experiment.estimating import Estimate
 from fewtune.experiment.folder import is_held
 from fewtune.experiment.notebook import watched
-from fewtune.experiment.option_values import recipe, size
+from fewtune.experiment.option_values import halves, recipe, size
 from fewtune.experiment.preparation import Decide, Prepared, prepare_rows
 from fewtune.experiment.progress import Watch
 from fewtune.experiment.searching import default_rates, rate_kind, search_plan
@@ -67,7 +67,11 @@ class Options(TypedDict, total=False):
     trials: int | None
     """Candidates to try; a larger number extends a run that is finished."""
     halving: bool | None
-    """Stop candidates that do worse early; `sweep` does from 8 candidates on."""
+    """Stop candidates that do worse early; `sweep` does from 4 candidates on."""
+    rung_share: float | None
+    """Compare all candidates on this share of the training rows first; only the better half trains on all rows."""
+    median_stop: bool | None
+    """In place of rungs, stop whoever is worse than the median of the others."""
     folds: int | None
     """Train the finalists on so many folds; 0 for none. `sweep` takes 5 below 60 validation rows, else 3."""
     refit: bool | None
@@ -187,10 +191,7 @@ class Run:
         return self.report_path
 
     def write_predictions(self, path: str | Path) -> Path:
-        """Every system's answers to the held-out rows: `.csv` for a spreadsheet, `.jsonl` for a program.
-
-        Raises UsageError for another ending and for a path that cannot be written.
-        """
+        """Every system's answers to the held-out rows: `.csv` for a spreadsheet, `.jsonl` for a program."""
         return write_predictions(self.summary, Path(path))
 
     def write_charts(self, folder: str | Path) -> list[Path]:
@@ -357,7 +358,10 @@ def _settings(data: str, options: Options, *, searches: bool = False) -> RunSett
     common = configuration.load(base=options.get("base"), provider=options.get("provider"), seed=options.get("seed"))
     default = RunSettings(data=data)
     axes = read_axes(options, rate_kind(common.provider))
-    halving, folds = options.get("halving"), options.get("folds")
+    halving, folds = (
+        halves(options.get("halving"), options.get("rung_share"), options.get("median_stop"), searches=searches),
+        options.get("folds"),
+    )
     return RunSettings(
         data=str(Path(data)),
         base=common.base,
@@ -367,7 +371,9 @@ def _settings(data: str, options: Options, *, searches: bool = False) -> RunSett
         **axes,
         searcher=options.get("searcher"),
         trials=options.get("trials"),
-        halving=default.halving if halving is None and not searches else halving,
+        halving=halving,
+        rung_share=options.get("rung_share"),
+        median_stop=bool(options.get("median_stop")),
         folds=default.folds if folds is None and not searches else folds,
         refit=options.get("refit"),
         average_refit=bool(options.get("average_refit")),

@@ -23,3 +23,12 @@ def size(given: float | None) -> float | int | None:
     if not math.isfinite(given) or given != int(given):
         raise UsageError(f"{given:g} is neither a share below 1 nor a number of rows.")
     return int(given)
+
+
+def halves(given: bool | None, rung_share: float | None, median_stop: bool | None, *, searches: bool) -> bool | None:
+    """As given; else a share of the rows makes a rung, the median rule does without, and a sweep decides by itself."""
+    if given is not None:
+        return given
+    if rung_share is not None:
+        return True
+    return None if searches and not median_stop else False

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fewtune.experiment.choosing import Choice, choose
 from fewtune.experiment.finals import Finals, contest
-from fewtune.experiment.measuring import PlanReading, plan_readings
+from fewtune.experiment.measuring import PlanReading, is_screening, plan_readings
 from fewtune.experiment.more_data import PART, MoreData, look_ahead
 from fewtune.experiment.preparation import Prepared
 from fewtune.experiment.refitting import REFIT, Refit, refit
@@ -25,7 +25,8 @@ class Outcome:
     readings: tuple[PlanReading, ...]
     choice: Choice
     epochs_trained: float
-    """By all trials of the search together, those on folds too; what came after the choice is not among them."""
+    """By all trials of the search together, those on folds too, in epochs of all training rows; what came after the
+    choice is not among them."""
     refit: Refit | None
     more_data: MoreData | None
 
@@ -57,7 +58,9 @@ def search_through(sweep: Sweep, search: SearchPlan, prepared: Prepared) -> Outc
         finals=finals,
         readings=readings,
         choice=choice,
-        epochs_trained=sum(searched.values()),
+        epochs_trained=sum(
+            epochs * (search.rung_share if is_screening(name) else 1.0) for name, epochs in searched.items()
+        ),
         refit=refit(sweep, search, winner, finals.pooled),
         more_data=look_ahead(sweep, search, winner),
     )

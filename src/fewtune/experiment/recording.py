@@ -32,6 +32,8 @@ class Recorder:
     """What it has taken."""
     usd_per_epoch: float | None
     track: Track = untracked
+    weight: float = 1.0
+    """What an epoch of these trials takes, of one of all rows."""
     waiting: list[PointRecord] = field(default_factory=list[PointRecord])
     written_at: float = field(default_factory=time.monotonic)
     began_at: float = field(default_factory=time.monotonic)
@@ -94,7 +96,7 @@ class Recorder:
 
     def _progress(self, point: Point) -> Training:
         trial, seconds = self.trials[point.handle], point.usage.seconds
-        now_done = sum(self.latest.values()) - sum(self.first.values())
+        now_done = self.weight * (sum(self.latest.values()) - sum(self.first.values()))
         done, elapsed = self.epochs_before + now_done, time.monotonic() - self.began_at
         return Training(
             trial=trial.id,

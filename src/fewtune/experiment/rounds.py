@@ -8,13 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from fewtune.errors import UnfinishedError
-from fewtune.experiment.measuring import measured, trial_name
+from fewtune.experiment.measuring import measured, screening_name, trial_name
 from fewtune.experiment.preparation import Prepared
 from fewtune.experiment.progress import Rung
 from fewtune.experiment.recording import trial_record
 from fewtune.experiment.searching import SearchPlan
 from fewtune.experiment.sweep import Sweep
 from fewtune.providers.contract import Trial
+from fewtune.report.words import counted as counted_of
 from fewtune.search.budget import Cut, affordable
 from fewtune.search.halving import Decision, Fate, counted, decide
 from fewtune.search.reading import Reading
@@ -56,8 +57,8 @@ class _Budgeted:
     def add(self, cut: Sequence[Cut], decision: Decision) -> None:
         self.cut += cut
         self.readings += [
-            Reading(candidate=one, epochs=decision.advance[one].epochs, score=_PASSED)
-            for one in (each.start.candidate for each in cut)
+            Reading(candidate=one, epochs=rung.epochs, score=_PASSED, share=rung.share)
+            for one, rung in ((each.start.candidate, decision.advance[each.start.candidate]) for each in cut)
         ]
 
 
@@ -134,16 +135,21 @@ def _trial(search: SearchPlan, prepared: Prepared, number: int, plan: Plan) -> T
     return as_trial(trial_name(number), plan, search.space.seeds[0], split.train, split.valid)
 
 
+def _screening(search: SearchPlan, prepared: Prepared, number: int, plan: Plan) -> Trial:
+    """A training of its own, on a share of the rows: nothing of it goes into the candidate's."""
+    short = replace(plan, epochs=search.halving.rungs[0].epochs)
+    return as_trial(screening_name(number), short, search.space.seeds[0], search.screening, prepared.split.valid)
+
+
 def _train(sweep: Sweep, search: SearchPlan, prepared: Prepared) -> Rounds:
     candidates = _candidates(sweep.store, sweep.run_id)
-    trials = {number: _trial(search, prepared, number, plan) for number, plan in candidates.items()}
     budgeted, told = _Budgeted(), 0
     while True:
-        readings = measured(sweep.store, sweep.run_id, candidates)
+        readings = measured(sweep.store, sweep.run_id, candidates, search.rung_share)
         decision = decide(search.halving, candidates, [*readings, *budgeted.readings])
         if len(decision.fates) > told:
             told = len(decision.fates)
-            _tell(sweep, decision, len(candidates))
+            _tell(sweep, search, decision, len(candidates))
         if decision.is_over:
             return Rounds(
                 candidates=candidates,
@@ -153,16 +159,18 @@ def _train(sweep: Sweep, search: SearchPlan, prepared: Prepared) -> Rounds:
                 left_out=(),
                 limit=None,
             )
+        rung = next(iter(decision.advance.values()))
+        make = _trial if rung.share == 1.0 else _screening
+        trials = {number: make(search, prepared, number, candidates[number]) for number in decision.advance}
         stood = sweep.stood()
         wanted = [
-            (number, trials[number], _target(search, rung.epochs, stood.get(trials[number].id, 0.0)))
-            for number, rung in decision.advance.items()
+            (number, trial, _target(search, rung.epochs, stood.get(trial.id, 0.0))) for number, trial in trials.items()
         ]
-        admission = sweep.admit(wanted)
+        admission = sweep.admit(wanted, {trial.id: rung.weight for _, trial, _ in wanted})
         budgeted.add(admission.cut, decision)
         if admission.admitted:
-            in_time = sweep.train([(trials[one.candidate], one.epochs) for one in admission.admitted])
-            if in_time and measured(sweep.store, sweep.run_id, candidates) == readings:
+            in_time = sweep.train([(trials[one.candidate], one.epochs) for one in admission.admitted], rung.weight)
+            if in_time and measured(sweep.store, sweep.run_id, candidates, search.rung_share) == readings:
                 raise UnfinishedError(
                     "The provider stopped before the trials were measured.", fix="Run the same command again to go on."
                 )
@@ -174,8 +182,10 @@ def _target(search: SearchPlan, rung: int, stood: float) -> int:
     return min(rung, int(stood + _ROUNDING) + 1) if search.stops_early else rung
 
 
-def _tell(sweep: Sweep, decision: Decision, count: int) -> None:
+def _tell(sweep: Sweep, search: SearchPlan, decision: Decision, count: int) -> None:
     ended = tuple(trial_name(one.candidate) for one in decision.fates)
-    epochs = max(one.epochs for one in decision.fates)
-    text = f"After {epochs} {'epoch' if epochs == 1 else 'epochs'}, {count - len(ended)} of {count} trials go on."
+    epochs = counted_of(max(one.epochs for one in decision.fates), "epoch")
+    screened = search.screening and search.halving.rungs[1] in decision.advance.values()
+    rows = f" on {100 * search.rung_share:g} % of the rows" if screened else ""
+    text = f"After {epochs}{rows}, {count - len(ended)} of {count} trials go on."
     sweep.watch(Rung(text="" if decision.is_over else text, ended=ended))

@@ -21,7 +21,7 @@ def search_part(outcome: Outcome) -> Search:
         searcher=search.searcher,
         asked=search.wanted,
         candidates=len(outcome.rounds.candidates),
-        rungs=tuple(rung.epochs for rung in search.halving.rungs),
+        rungs=tuple(rung.epochs for rung in search.halving.rungs if rung.share == 1.0),
         folds=len(search.folds) if outcome.finals.pooled and search.folds[1:] else 0,
         seeds=search.space.seeds if outcome.finals.pooled else search.space.seeds[:1],
         finalists=tuple(
@@ -34,6 +34,8 @@ def search_part(outcome: Outcome) -> Search:
         ),
         estimate=_estimate(outcome),
         cut=(*_cut(outcome), *cut_afterwards(outcome)),
+        rung_share=search.rung_share if search.screening else None,
+        stopped_by=("median" if search.halving.rule == "median" else "rungs") if search.stops_early else None,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from fewtune import providers
@@ -12,10 +12,11 @@ from fewtune.errors import UsageError
 from fewtune.experiment.afterwards import Afterwards, afterwards
 from fewtune.experiment.preparation import Prepared
 from fewtune.experiment.settings import RunSettings, Values
+from fewtune.experiment.stopping import stopping
 from fewtune.search.axis import FIELDS, Axis, Choices, RateKind, choices, parse_axis
 from fewtune.search.budget import halving_epochs
 from fewtune.search.folds import FOLDS, check_folds, default_folds
-from fewtune.search.halving import Halving, Rung, rungs_of, without_pausing
+from fewtune.search.halving import Halving
 from fewtune.search.prior import around, learning_rate_prior
 from fewtune.search.searchers import GridSearcher, RandomSearcher, Searcher
 from fewtune.search.space import Space, space
@@ -33,13 +34,10 @@ SETTINGS = {
 }
 """An axis by its name in a Plan, and the setting that holds it."""
 
-ENOUGH_TO_HALVE = 8
-"""Candidates from which on a sweep stops some of them early; of fewer there is too little to save."""
 _TRIALS = 16
 _MULTIPLIER = 1.0
 """A service that bills is asked for one training by default, at its own rate."""
 _USUAL_BATCH = 4
-_NEVER = 10**9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +52,18 @@ class SearchPlan:
     folds: tuple[Fold, ...]
     """Ways of parting the rows that judge nothing; the first is what the rungs train on."""
     afterwards: Afterwards
+    screening: tuple[Example, ...] = ()
+    """The rows of the first rung, where it takes a share of them."""
     note: str | None = None
 
     @property
     def stops_early(self) -> bool:
         return len(self.halving.rungs) > 1
+
+    @property
+    def rung_share(self) -> float:
+        """Of the training rows, that the first rung takes; 1 is all."""
+        return self.halving.rungs[0].share
 
     @property
     def repeats(self) -> int:
@@ -93,16 +98,17 @@ def search_plan(settings: RunSettings, prepared: Prepared) -> SearchPlan:
     searched = space_of(settings, len(prepared.split.train))
     searcher = _searcher_name(settings, searched)
     wanted = _wanted(settings, searched, searcher)
-    halving, note = _halving(settings, searched, searcher, wanted)
+    stops = stopping(settings, searched, searcher, wanted, prepared)
     return SearchPlan(
         space=searched,
         searcher=searcher,
         seed=settings.seed,
         wanted=wanted,
-        halving=halving,
+        halving=stops.halving,
         folds=_folds(settings, prepared, wanted),
         afterwards=afterwards(settings, prepared.split),
-        note=note,
+        screening=stops.screening,
+        note=stops.note,
     )
 
 
@@ -168,9 +174,6 @@ def _searcher_name(settings: RunSettings, searched: Space) -> str:
     name = settings.searcher or ("quasi" if searched.size is None else "grid")
     if name not in SEARCHERS:
         raise UsageError(f"There is no searcher {name!r}.", fix=f"Choose one of: {', '.join(SEARCHERS)}.")
-    if name == "tpe" and settings.halving:
-        fix = "Leave out --halving, or search with --searcher quasi."
-        raise UsageError("TPE learns from trainings that went to the end, so nobody is stopped early.", fix=fix)
     return name
 
 
@@ -182,26 +185,6 @@ def _wanted(settings: RunSettings, searched: Space, searcher: str) -> int:
     size = searched.size
     asked = settings.trials or (size if searcher == "grid" and size else _TRIALS)
     return min(asked, size) if size else asked
-
-
-def _halving(settings: RunSettings, searched: Space, searcher: str, wanted: int) -> tuple[Halving, str | None]:
-    """As the settings want it; without it there is one rung, at the end, and nobody is stopped."""
-    last = searched.epochs[-1]
-    whole = Halving(rungs=(Rung(epochs=last),), patience=_NEVER)
-    automatic = wanted >= ENOUGH_TO_HALVE and searcher != "tpe"
-    wants = automatic if settings.halving is None else settings.halving
-    rungs = rungs_of(searched.epochs if searched.epochs[1:] else _doublings(last))
-    if not wants or len(rungs) < 2:
-        return whole, None
-    if not providers.kind(settings.provider).pauses:
-        degraded, note = without_pausing(Halving(rungs=rungs))
-        return replace(degraded, patience=_NEVER), note
-    return Halving(rungs=rungs), None
-
-
-def _doublings(last: int) -> Sequence[int]:
-    """Where candidates can be compared on the way to a single length."""
-    return [last // divisor for divisor in (4, 2, 1) if last // divisor]
 
 
 def _folds(settings: RunSettings, prepared: Prepared, wanted: int) -> tuple[Fold, ...]:

@@ -45,7 +45,11 @@ class RunSettings:
     trials: int | None = None
     """Candidates to try. No part of the run's identity: a larger number extends the run."""
     halving: bool | None = False
-    """Stop candidates at rungs; None: from 8 candidates on."""
+    """Stop candidates at rungs; None: from 4 candidates on."""
+    rung_share: float | None = None
+    """Share of the training rows that all candidates are compared on before the rungs; None: no such rung."""
+    median_stop: bool = False
+    """Stop candidates by the median rule, in place of rungs."""
     folds: int | None = 0
     """Folds that the finalists are trained on; None: 5 below 60 validation rows, else 3."""
     refit: bool | None = False

@@ -69,7 +69,7 @@ class Sweep:
             if self.train([(trial, epochs) for _, trial, epochs in missing]):
                 return ()
 
-    def train(self, targets: Sequence[tuple[Trial, int]]) -> bool:
+    def train(self, targets: Sequence[tuple[Trial, int]], weight: float = 1.0) -> bool:
         """Train each trial to so many epochs, recording each event before it is told; whether there was time for it.
 
         When it is left early, by an interruption too, the provider pauses, and what was told is in the store.
@@ -87,6 +87,7 @@ class Sweep:
             epochs_before=sum(self.stood().values()),
             usd_per_epoch=self._usd_per_epoch(),
             track=self.track,
+            weight=weight,
         )
         events = self.provider.advance(
             {handle: _step(trial, until) for handle, (trial, until) in zip(handles, targets, strict=True)}

@@ -7,12 +7,13 @@ wide one, and gives None where there is nothing to draw.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 
 from fewtune.report import metrics, tables, words
-from fewtune.report.drawing import DIM, INK, SERIES, data, to_svg
+from fewtune.report.drawing import DIM, INK, SERIES, data, to_svg, unchecked
 from fewtune.report.importance import Importance
 from fewtune.report.metrics import Metric
 from fewtune.report.summary import Summary
@@ -27,12 +28,19 @@ def comparison(summary: Summary, width: int) -> str | None:
     found = metrics.in_order(summary)[: metrics.MOST_TOGETHER]
     if not found:
         return None
+    with unchecked():
+        return to_svg(
+            _panels(summary, found, width),
+            "Systems compared. " + " ".join(_spoken_metric(summary, metric) for metric in found),
+        )
+
+
+def _panels(summary: Summary, found: Sequence[Metric], width: int) -> Any:
     columns = min(len(found), metrics.MOST_TOGETHER if width > 500 else 1)
     panel = (width - _NAMES) // columns - 28
     panels = [_panel(summary, metric, panel, first=place % columns == 0) for place, metric in enumerate(found)]
     rows = [alt.hconcat(*panels[start : start + columns], spacing=22) for start in range(0, len(panels), columns)]
-    said = (_spoken_metric(summary, metric) for metric in found)
-    return to_svg(alt.vconcat(*rows, spacing=24), "Systems compared. " + " ".join(said))
+    return alt.vconcat(*rows, spacing=24)
 
 
 def _panel(summary: Summary, metric: Metric, width: int, *, first: bool) -> Any:

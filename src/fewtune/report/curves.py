@@ -5,16 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import altair as alt
 
 from fewtune.report import tables, words
-from fewtune.report.drawing import DIM, INK, SERIES, data, spread, to_svg
+from fewtune.report.drawing import DIM, INK, SERIES, Datasets, spread, to_svg, unchecked
+from fewtune.report.scatters import layered
 from fewtune.report.summary import CurvePoint, Summary, TrialLine
 
 _TRAIN_POINTS = 80
+_COLUMNS = 240
+"""Columns of a curve; of the points within one only the lowest and the highest are drawn."""
 MOST_TRUNKS = 40
+_EPOCHS = alt.Axis(tickMinStep=1, format="d")
+
+Row = dict[str, Any]
+
+
+Points = tuple[tuple[float, float], ...]
+"""Epoch and loss."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +33,18 @@ class _Curve:
     label: str
     colour: str
     chosen: bool
-    train: tuple[tuple[float, float], ...]
-    valid: tuple[tuple[float, float], ...]
+    train: Points
+    """Means of neighbouring steps."""
+    raw: Points
+    """Every step, where the curve is the chosen trial's."""
+    valid: Points
 
     @property
-    def main(self) -> tuple[tuple[float, float], ...]:
+    def kind(self) -> str:
+        return "chosen" if self.chosen else "coloured" if self.label else "grey"
+
+    @property
+    def main(self) -> Points:
         return self.valid or self.train
 
 
@@ -41,11 +59,18 @@ def learning_curves(summary: Summary, width: int) -> str | None:
         return None
     height = 320 if width > 500 else 250
     low, high = _loss_range(curves)
-    y = alt.Y("loss:Q", title="loss", scale=alt.Scale(domain=[low, high], nice=False), axis=alt.Axis(tickCount=6))
-    layers = [layer for curve in curves for layer in _lines(curve, high, y)]
-    labels = _end_labels(curves, low, high, 15 / height * (high - low), y)
-    chart = alt.layer(*layers, *_chosen_point(summary, y), labels)
-    return to_svg(chart.properties(width=width - 150 if width > 500 else width - 125, height=height), _spoken(curves))
+    rows = Datasets()
+    with unchecked():
+        y = alt.Y("loss:Q", title="loss", scale=alt.Scale(domain=[low, high], nice=False), axis=alt.Axis(tickCount=6))
+        x = alt.X("epoch:Q", title="epoch (one pass over the training rows)", axis=_EPOCHS)
+        layers = (
+            *_trained(curves, high, rows),
+            *_validated(curves, rows),
+            *_chosen_point(summary, rows),
+            *_end_labels(curves, low, high, 15 / height * (high - low), rows),
+        )
+        chart = layered(layers, x, y, width - 150 if width > 500 else width - 125, height)
+        return to_svg(chart, _spoken(curves), rows)
 
 
 def _curves(summary: Summary) -> Iterable[_Curve]:
@@ -57,12 +82,14 @@ def _curves(summary: Summary) -> Iterable[_Curve]:
     fields = [name for name in tables.varied(best[trunk].plan for trunk in trunks) if name != "epochs"]
     for place, trunk in enumerate(trunks):
         coloured = place < len(SERIES)
+        trained = _series(summary.curves[trunk], "train_loss")
         yield _Curve(
             label=_plan_label(best[trunk], fields) if coloured else "",
             colour=SERIES[place] if coloured else DIM,
             chosen=trunk == chosen,
-            train=_thinned(_series(summary.curves[trunk], "train_loss")) if coloured else (),
-            valid=_series(summary.curves[trunk], "valid_loss"),
+            train=_means(trained) if coloured else (),
+            raw=_envelope(trained) if trunk == chosen else (),
+            valid=_envelope(_series(summary.curves[trunk], "valid_loss")),
         )
 
 
@@ -74,16 +101,34 @@ def _plan_label(trial: TrialLine, fields: Iterable[str]) -> str:
     return ", ".join(f"{name} {words.setting(value)}" for name, value in parts[:2]) or "loss"
 
 
-def _series(points: Sequence[CurvePoint], name: str) -> tuple[tuple[float, float], ...]:
+def _series(points: Sequence[CurvePoint], name: str) -> Points:
     found = ((point.epoch, getattr(point, name)) for point in points)
     return tuple((epoch, value) for epoch, value in found if value is not None and math.isfinite(value))
 
 
-def _thinned(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+def _means(points: Points) -> Points:
     """Means of as many neighbouring steps as it takes to leave at most _TRAIN_POINTS."""
     size = math.ceil(len(points) / _TRAIN_POINTS) or 1
     parts = (points[start : start + size] for start in range(0, len(points), size))
     return tuple((sum(p[0] for p in part) / len(part), sum(p[1] for p in part) / len(part)) for part in parts)
+
+
+def _envelope(points: Points) -> Points:
+    """Of each column the lowest and the highest point, in their order: what a line through all of them would cover.
+
+    The first and the last point are kept, as a curve is read off at its end.
+    """
+    if len(points) <= 2 * _COLUMNS:
+        return points
+    first, last = points[0][0], points[-1][0]
+    width = (last - first) / _COLUMNS or 1.0
+    columns = (list(part) for _, part in groupby(points, key=lambda point: int((point[0] - first) / width)))
+    kept = {end for part in columns for end in (min(part, key=_loss), max(part, key=_loss))}
+    return tuple(sorted({points[0], *kept, points[-1]}))
+
+
+def _loss(point: tuple[float, float]) -> float:
+    return point[1]
 
 
 def _loss_range(curves: Iterable[_Curve]) -> tuple[float, float]:
@@ -96,21 +141,46 @@ def _loss_range(curves: Iterable[_Curve]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _lines(curve: _Curve, high: float, y: alt.Y) -> Iterable[Any]:
-    x = alt.X("epoch:Q", title="epoch (one pass over the training rows)", axis=alt.Axis(tickMinStep=1, format="d"))
-    strength = 3.0 if curve.chosen else 1.8
-    if curve.train:
-        rows = [{"epoch": epoch, "loss": min(loss, high)} for epoch, loss in _from_below(curve.train, high)]
-        line = alt.Chart(data(rows)).mark_line(color=curve.colour, strokeWidth=1, opacity=0.45)
-        yield line.encode(x=x, y=y)
-    if curve.valid:
-        rows = [{"epoch": epoch, "loss": loss, "whole": _is_whole(epoch)} for epoch, loss in curve.valid]
-        opacity = 1.0 if curve.label else 0.35
-        line = alt.Chart(data(rows)).mark_line(color=curve.colour, strokeWidth=strength, opacity=opacity)
-        yield line.encode(x=x, y=y)
-        dots = [row for row in rows if row["whole"]]
-        dot = alt.Chart(data(dots)).mark_circle(color=curve.colour, size=16 * strength, opacity=opacity)
-        yield dot.encode(x=x, y=y)
+def _trained(curves: Sequence[_Curve], high: float, rows: Datasets) -> Iterable[Any]:
+    """The steps of the chosen trial, faint, and the means of the coloured ones."""
+    for name, opacity in (("raw", 0.2), ("train", 0.45)):
+        found = [
+            row
+            for place, curve in enumerate(curves)
+            for row in _rows(curve, place, _from_below(getattr(curve, name), high), high)
+        ]
+        if found:
+            yield _coloured(alt.Chart(rows.add(found)).mark_line(strokeWidth=1, opacity=opacity), detail=True)
+
+
+def _validated(curves: Sequence[_Curve], rows: Datasets) -> Iterable[Any]:
+    """Grey below coloured below chosen, each with a dot where an epoch ends."""
+    placed = list(enumerate(curves))
+    for kind, strength, opacity in (("grey", 1.8, 0.35), ("coloured", 1.8, 1.0), ("chosen", 3.0, 1.0)):
+        found = [
+            row for place, curve in placed if curve.kind == kind for row in _rows(curve, place, curve.valid, math.inf)
+        ]
+        if found:
+            lines, dots = alt.Chart(rows.add(found)), alt.Chart(rows.add([row for row in found if row["whole"]]))
+            yield _coloured(lines.mark_line(strokeWidth=strength, opacity=opacity), detail=True)
+            yield _coloured(dots.mark_circle(size=16 * strength, opacity=opacity))
+
+
+def _rows(curve: _Curve, place: int, points: Iterable[tuple[float, float]], high: float) -> Iterable[Row]:
+    for epoch, loss in points:
+        yield {
+            "epoch": epoch,
+            "loss": min(loss, high),
+            "whole": _is_whole(epoch),
+            "trunk": place,
+            "colour": curve.colour,
+        }
+
+
+def _coloured(chart: Any, *, detail: bool = False) -> Any:
+    """Each trunk in its own colour, and where lines are drawn, a line for each."""
+    more = {"detail": alt.Detail("trunk:N")} if detail else {}
+    return chart.encode(color=alt.Color("colour:N", scale=None), **more)
 
 
 def _from_below(points: Sequence[tuple[float, float]], high: float) -> Sequence[tuple[float, float]]:
@@ -123,24 +193,22 @@ def _is_whole(epoch: float) -> bool:
     return abs(epoch - round(epoch)) < 0.02
 
 
-def _end_labels(curves: Sequence[_Curve], low: float, high: float, gap: float, y: alt.Y) -> Any:
+def _end_labels(curves: Sequence[_Curve], low: float, high: float, gap: float, rows: Datasets) -> Iterable[Any]:
     named = [curve for curve in curves if curve.label]
-    ends = [min(max(curve.main[-1][1], low), high) for curve in named]
-    rows = [
-        {"epoch": curve.main[-1][0], "loss": end, "label": curve.label}
-        for curve, end in zip(named, spread(ends, gap), strict=True)
-    ]
-    last = max(row["epoch"] for row in rows)
-    layers = [
-        alt.Chart(data([row | {"epoch": last}]))
-        .mark_text(align="left", dx=9, color=curve.colour, fontWeight=600 if curve.chosen else "normal")
-        .encode(x=alt.X("epoch:Q"), y=y, text=alt.Text("label:N"))
-        for row, curve in zip(rows, named, strict=True)
-    ]
-    return alt.layer(*layers)
+    ends = spread([min(max(curve.main[-1][1], low), high) for curve in named], gap)
+    last = max(curve.main[-1][0] for curve in curves)
+    for chosen in (False, True):
+        found = [
+            {"epoch": last, "loss": end, "label": curve.label, "colour": curve.colour}
+            for curve, end in zip(named, ends, strict=True)
+            if curve.chosen == chosen
+        ]
+        if found:
+            text = alt.Chart(rows.add(found)).mark_text(align="left", dx=9, fontWeight=600 if chosen else "normal")
+            yield _coloured(text.encode(text=alt.Text("label:N")))
 
 
-def _chosen_point(summary: Summary, y: alt.Y) -> Iterable[Any]:
+def _chosen_point(summary: Summary, rows: Datasets) -> Iterable[Any]:
     """A ring where the chosen trial stands on its trunk."""
     trial = next((trial for trial in summary.trials if trial.id == summary.chosen), None)
     if trial is None or trial.valid_loss is None:
@@ -149,7 +217,7 @@ def _chosen_point(summary: Summary, y: alt.Y) -> Iterable[Any]:
     if not valid:
         return
     epoch, loss = min(valid, key=lambda point: abs(point[0] - float(trial.plan.get("epochs", valid[-1][0]))))
-    place = alt.Chart(data([{"epoch": epoch, "loss": loss, "label": "chosen"}])).encode(x=alt.X("epoch:Q"), y=y)
+    place = alt.Chart(rows.add([{"epoch": epoch, "loss": loss, "label": "chosen"}]))
     yield place.mark_point(size=190, color=INK, strokeWidth=1.8, filled=False, opacity=1)
     yield place.mark_text(dy=20, fontWeight=600, color=INK).encode(text=alt.Text("label:N"))
 

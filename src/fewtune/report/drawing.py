@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from itertools import pairwise
 from typing import Any
 from xml.etree import ElementTree
 
 import altair as alt
 import vl_convert  # pyright: ignore[reportMissingTypeStubs]
+from altair.utils.schemapi import debug_mode
 
 from fewtune.report.words import printable
 
@@ -44,6 +46,11 @@ class Datasets(dict[str, list[dict[str, Any]]]):
         name = f"rows{len(self)}"
         self[name] = rows
         return alt.NamedData(name=name)
+
+
+def unchecked() -> AbstractContextManager[Any]:
+    """Within it altair does not check every part of every chart against its schema, which takes longer than drawing."""
+    return debug_mode(False)
 
 
 def _style() -> dict[str, Any]:

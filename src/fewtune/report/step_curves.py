@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 
 from fewtune.report import tables, words
-from fewtune.report.drawing import DIM, SERIES, data, to_svg
+from fewtune.report.drawing import DIM, SERIES, data, to_svg, unchecked
 from fewtune.report.summary import CurvePoint, Summary
 
 _MOST_POINTS = 240
@@ -38,15 +38,18 @@ def step_curves(summary: Summary, width: int, *, smooth: bool) -> str | None:
     others = [summary.curves[trunk] for trunk in best if trunk in summary.curves][:_MOST_OTHERS]
     last = max((curve[-1].step for curve in (summary.curves[trial.trunk], *others) if curve), default=1)
     side = (width - 80) // 3 - 66 + 22 if width > 500 else width - 90
-    panels = [
-        panel
-        for title, train, valid in _PANELS
-        if (panel := _panel(title, summary.curves[trial.trunk], others, train, valid, side, smooth, last))
-    ]
-    if not panels:
-        return None
-    drawn = alt.hconcat(*panels, spacing=66, bounds="flush") if width > 500 else alt.vconcat(*panels, spacing=26)
-    return to_svg(drawn, _spoken(summary.curves[trial.trunk]))
+    curve = summary.curves[trial.trunk]
+    with unchecked():
+        panels = [
+            panel
+            for title, train, valid in _PANELS
+            if (panel := _panel(title, curve, others, train, valid, side, smooth, last))
+        ]
+        if not panels:
+            return None
+        wide = width > 500
+        drawn = alt.hconcat(*panels, spacing=66, bounds="flush") if wide else alt.vconcat(*panels, spacing=26)
+        return to_svg(drawn, _spoken(curve))
 
 
 def _panel(

@@ -197,6 +197,12 @@ class Search:
     finalists: tuple[FinalistLine, ...]
     estimate: WinnerLoss | None
     cut: tuple[CutLine, ...]
+    rung_share: float | None = None
+    """Share of the training rows that all candidates were compared on before the rungs; None where there was no such
+    rung."""
+    stopped_by: str | None = None
+    """`rungs`, where the worse half was stopped at each, or `median`; None where nobody was stopped early, and in
+    runs that do not say."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -166,11 +166,20 @@ def search_lines(summary: Summary) -> tuple[str, ...]:
 
 def _searched(search: Search) -> str:
     found = words.counted(search.candidates, "candidate")
-    halved = f", the worse half stopped after {_listed(search.rungs[:-1])} epochs" if search.rungs[1:] else ""
+    halved = _stopped(search)
     again = [words.counted(search.folds, "fold")] * bool(search.folds)
     again += [words.counted(len(search.seeds), "seed")] * (len(search.seeds) > 1)
     finals = f"; the best {len(search.finalists)} trained again on {' and '.join(again)}" if again else ""
     return f"{found} ({search.searcher}){halved}{finals}."
+
+
+def _stopped(search: Search) -> str:
+    """How candidates were stopped early, if they were."""
+    first = [f"on {100 * search.rung_share:g} % of the rows"] if search.rung_share else []
+    rungs = [f"after {_listed(search.rungs[:-1])} epochs"] if search.rungs[1:] else []
+    if search.stopped_by == "median":
+        return ", those worse than the median of the others stopped" if rungs else ""
+    return f", the worse half stopped {' and '.join([*first, *rungs])}" if first or rungs else ""
 
 
 def _listed(numbers: tuple[int, ...]) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from altair.utils.schemapi import debug_mode
 from markupsafe import Markup
 
 from fewtune.report import charts, coordinates, scatters, spending
+from fewtune.report.drawing import unchecked
 from fewtune.report.importance import FEW_TRIALS, Importance, importance
 from fewtune.report.spending import Unit
 from fewtune.report.summary import Summary
@@ -53,8 +53,7 @@ def views(summary: Summary, wide: int, narrow: int) -> Views | None:
     if found is None:
         return None
     shares = importance(found)
-    # Altair would check every part of every chart against its schema, which takes longer than drawing it.
-    with debug_mode(False):
+    with unchecked():
         drawings = dict(_drawings(summary, found, shares, wide, narrow))
     return Views(trials=found, importance=shares, unit=spending.unit(found), drawings=drawings)
 

@@ -91,12 +91,13 @@ def admit(budget: Budget, spent: Cost, wanted: Sequence[Start]) -> Admission:
 
 
 def halving_epochs(halving: Halving, candidates: int, repeats: int = 0) -> int:
-    """The most epochs that a whole search can take: rungs, and each finalist `repeats` times anew."""
-    total, done = 0, 0
+    """The most epochs of all rows that a whole search can take: rungs, and each finalist `repeats` times anew."""
+    total, done, share = 0.0, 0, halving.rungs[0].share
     for rung in halving.rungs:
-        total += candidates * (rung.epochs - done)
-        candidates, done = halving.kept(candidates), rung.epochs
-    return total + min(FINALISTS, candidates) * halving.rungs[-1].epochs * repeats
+        done = done if rung.share == share else 0
+        total += candidates * (rung.epochs - done) * rung.weight
+        candidates, done, share = halving.kept(candidates), rung.epochs, rung.share
+    return math.ceil(total) + min(FINALISTS, candidates) * halving.rungs[-1].epochs * repeats
 
 
 def grid_epochs(epochs: Sequence[int], trunks: int) -> int:

@@ -17,19 +17,21 @@ class Reading:
     """Lower is better: validation loss, or 1 minus a metric. Not finite: the training failed or diverged."""
     rows: tuple[float, ...] | None = None
     """The score of each validation row, in one order for all candidates; None where it is not told."""
+    share: float = 1.0
+    """Share of the training rows that were used."""
 
 
 def curve(readings: Iterable[Reading], candidate: int) -> tuple[Reading, ...]:
-    """A candidate's readings by epochs; what was told twice counts as told last."""
-    found = {one.epochs: one for one in readings if one.candidate == candidate}
-    return tuple(found[epochs] for epochs in sorted(found))
+    """A candidate's readings on all rows by epochs; what was told twice counts as told last."""
+    return curves(readings).get(candidate, ())
 
 
-def curves(readings: Iterable[Reading]) -> Mapping[int, tuple[Reading, ...]]:
-    """The curve of every candidate."""
+def curves(readings: Iterable[Reading], share: float = 1.0) -> Mapping[int, tuple[Reading, ...]]:
+    """The curve of every candidate on that share of the rows."""
     grouped: dict[int, dict[int, Reading]] = {}
     for one in readings:
-        grouped.setdefault(one.candidate, {})[one.epochs] = one
+        if one.share == share:
+            grouped.setdefault(one.candidate, {})[one.epochs] = one
     return {candidate: tuple(found[epochs] for epochs in sorted(found)) for candidate, found in grouped.items()}
 
 
