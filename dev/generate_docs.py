@@ -26,6 +26,9 @@ from fewtune.data.checks.runner import CHECKS, Check
 from fewtune.data.columns import COMPLETION_NAMES, PROMPT_NAMES
 from fewtune.data.conversation import plain
 from fewtune.data.task import recognise
+from fewtune.evaluation.json_metrics import schema_metric
+from fewtune.evaluation.metric import Metric
+from fewtune.evaluation.metrics import every_metric
 from fewtune.types import Example, Message, Source
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -173,6 +176,17 @@ def _turn(turn: tuple[str, str]) -> Message:
             return Message(role="user", content=content)
 
 
+def metrics(task: str) -> str:
+    """The metrics of a task, in the order in which they are shown."""
+    found = [*every_metric(task), *([schema_metric(lambda _: True, "the schema")] if task == "json" else [])]
+    rows = [(f"`{one.name}`", one.title, one.unit, _better(one), _as_it_stands(one.meaning)) for one in found]
+    return _table(("metric", "shown as", "unit", "better", "what it says"), rows)
+
+
+def _better(one: Metric) -> str:
+    return "neither" if one.higher_is_better is None else "higher" if one.higher_is_better else "lower"
+
+
 def fields(path: str) -> str:
     """A table of a dataclass's fields from its source: name, type as in JSON, and the string below the field."""
     module_name, _, name = path.rpartition(".")
@@ -224,13 +238,18 @@ def _first_paragraph(text: str | None) -> str:
 
 
 def part(name: str) -> str:
-    """The text of a generated part: `help run`, `fields MODULE.CLASS`, `exit codes`, `columns` or `findings`."""
+    """The text of a generated part.
+
+    Its name is `help run`, `fields MODULE.CLASS`, `metrics TASK`, `exit codes`, `columns` or `findings`.
+    """
     kind, _, subject = name.partition(" ")
     match kind:
         case "help":
             return command_help(subject)
         case "fields":
             return fields(subject)
+        case "metrics":
+            return metrics(subject)
         case _:
             return {"exit codes": exit_codes, "columns": columns, "findings": findings}[name]()
 

@@ -121,6 +121,24 @@ def test_the_fields_of_a_json_document_are_described(
     assert described >= {*document, *(key for entries in lists for entry in entries for key in entry)}
 
 
+def test_the_metric_of_the_docs_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    (place, code), *others = _PYTHON.findall(text)
+    assert not others
+    (tmp_path / place).write_text(code, encoding="utf-8")
+    command = re.search(rf"^fewtune (run .*{place}.*)$", text, re.MULTILINE)
+    assert command
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "orders.csv").symlink_to(ROOT / "examples" / "orders.csv")
+    words = [*command[1].split(), "--provider", "fake", "--json", "--quiet"]
+    shown = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert shown.exit_code == 0
+    summary = json.loads(shown.stdout)
+    own = [line["name"] for line in summary["evaluation"]["metrics"] if line["own"]]
+    assert own and summary["evaluation"]["primary"] == own[0]
+    assert summary["evaluation"]["failing"] == []
+
+
 @pytest.mark.slow
 def test_the_python_in_the_readme_runs_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")

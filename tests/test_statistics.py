@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from fewtune.statistics import (
     Interval,
     grouped_error,
+    holm,
     mean_interval,
     paired_difference,
     paired_share_interval,
+    pseudo_values,
     sign_test,
     smallest_effect_told,
     smallest_share_told,
@@ -37,6 +39,45 @@ def coverage(draw: str, mean: float, n: int, studies: int) -> float:
 @pytest.mark.parametrize(("draw", "mean"), [("standard_normal", 0.0), ("standard_exponential", 1.0)])
 def test_the_bootstrap_t_covers_the_mean_of_thirty_rows_as_often_as_it_says(draw: str, mean: float) -> None:
     assert 0.93 <= coverage(draw, mean, n=30, studies=1000) <= 0.97
+
+
+def test_a_statistic_of_all_rows_covers_its_truth_where_resampling_it_is_biased() -> None:
+    """The share of sums, whose interval is that of its pseudo-values, and which rows of all sizes make up."""
+    generator, covered = np.random.default_rng(8), 0
+    for study in range(400):
+        sizes = generator.integers(2, 40, size=50).astype(float)
+        nats = sizes * generator.exponential(size=50)
+        without = (nats.sum() - nats) / (sizes.sum() - sizes)
+        values = pseudo_values(float(nats.sum() / sizes.sum()), without.tolist())
+        assert sum(values) / 50 == pytest.approx(nats.sum() / sizes.sum())
+        interval = mean_interval(values, resamples=1000, seed=study)
+        assert interval is not None
+        covered += interval.low <= 1 <= interval.high
+    assert 0.92 <= covered / 400 <= 0.98
+
+
+def test_the_pseudo_values_of_a_mean_are_the_values() -> None:
+    n, total = len(SKEWED), sum(SKEWED)
+    assert pseudo_values(total / n, [(total - one) / (n - 1) for one in SKEWED]) == pytest.approx(SKEWED)
+    assert pseudo_values(1.0, []) == []
+
+
+def test_holm_multiplies_the_smallest_p_most_and_keeps_their_order() -> None:
+    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([0.2]) == [0.2]
+    assert holm([]) == []
+
+
+def test_the_p_of_a_mean_of_nothing_is_spread_evenly() -> None:
+    generator = np.random.default_rng(4)
+    found = [paired_difference(generator.normal(size=30).tolist(), [0.0] * 30, resamples=500).p for _ in range(300)]
+    below = [sum(p is not None and p < level for p in found) / 300 for level in (0.05, 0.5)]
+    assert below[0] <= 0.08 and 0.42 <= below[1] <= 0.58
+
+
+def test_where_there_is_no_interval_there_is_no_p() -> None:
+    assert paired_difference([1.0, 2.0], [0.0, 0.0]).p is None
 
 
 @pytest.mark.parametrize("values", [[], [1.0]])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fewtune.errors import FewtuneError
+    from fewtune.evaluation.own_metric import metric
     from fewtune.experiment.comparing import compare
     from fewtune.experiment.face import (
         Run,
@@ -36,6 +37,7 @@ __all__ = [
     "compare",
     "estimate",
     "find_run",
+    "metric",
     "open_run",
     "prepare",
     "resume",
@@ -50,6 +52,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "fewtune.types": ("Example", "Plan"),
     "fewtune.errors": ("FewtuneError",),
+    "fewtune.evaluation.own_metric": ("metric",),
     "fewtune.experiment.comparing": ("compare",),
     "fewtune.experiment.face": (
         "Run",

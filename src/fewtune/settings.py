@@ -1,7 +1,7 @@
 """Where settings come from: flags over environment over fewtune.toml over defaults; secrets are masked.
 
-The environment's names are FEWTUNE_HOME, FEWTUNE_BASE, FEWTUNE_PROVIDER, FEWTUNE_SEED and
-FEWTUNE_FOUR_BIT.
+The environment's names are FEWTUNE_HOME, FEWTUNE_BASE, FEWTUNE_PROVIDER, FEWTUNE_ADDRESS, FEWTUNE_SEED
+and FEWTUNE_FOUR_BIT.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ class Settings(BaseSettings):
     """The base to tune."""
     provider: str = "local"
     """Where to train and sample."""
+    address: str | None = None
+    """Of the cluster that `provider = "ray"` trains on: HOST:PORT, or `auto`; none starts one on this machine."""
     seed: int = Field(default=0, ge=0)
     """Seed of split, order, initial weights and sampling."""
     four_bit: bool = False

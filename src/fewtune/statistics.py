@@ -38,6 +38,9 @@ class Difference:
     interval: Interval | None
     """None where it cannot be told; see `mean_interval`."""
     n: int
+    p: float | None
+    """Two-sided, of the same bootstrap-t: below 1 - level where the interval excludes 0, and only there. None without
+    an interval."""
 
 
 def standard_error(values: Sequence[float]) -> float | None:
@@ -82,18 +85,33 @@ def mean_interval(
     - resamples of equal values, whose t is unbounded, reach into the tails: at 95 % always so for
       two or three values, and for more of them when nearly all are equal.
     """
+    return _told_of_mean(values, level, resamples, seed)[0]
+
+
+def _told_of_mean(
+    values: Sequence[float], level: float, resamples: int, seed: int
+) -> tuple[Interval | None, float | None]:
+    """The interval of the mean, and the p of a mean of 0 by the same resamples."""
     data = np.asarray(values, dtype=np.float64)
     if len(data) < 2 or not np.isfinite(data).all():
-        return None
+        return None, None
     centred = data - data.mean()
     spread = float(centred.std(ddof=1))
     if spread <= _NO_SPREAD * float(np.abs(data).max()):
-        return None
-    low, high = _tails(_studentised(centred, spread, resamples, seed), level)
+        return None, None
+    resampled = _studentised(centred, spread, resamples, seed)
+    low, high = _tails(resampled, level)
     if not (math.isfinite(low) and math.isfinite(high)):
-        return None
+        return None, None
     mean, error = float(data.mean()), spread / math.sqrt(len(data))
-    return Interval(low=mean - high * error, high=mean - low * error, level=level)
+    interval = Interval(low=mean - high * error, high=mean - low * error, level=level)
+    return interval, _two_sided(resampled, mean / error)
+
+
+def _two_sided(resampled: Floats, t: float) -> float:
+    """Twice the smaller tail beyond t, the t that was found counted among them."""
+    beyond = min(int((resampled >= t).sum()), int((resampled <= t).sum()))
+    return min(1.0, 2 * (beyond + 1) / (len(resampled) + 1))
 
 
 def _studentised(centred: Floats, spread: float, resamples: int, seed: int) -> Floats:
@@ -129,8 +147,34 @@ def paired_difference(
     if len(first) != len(second) or not first:
         raise ValueError(f"paired rows differ in number or are missing: {len(first)} and {len(second)}")
     differences = [a - b for a, b in zip(first, second, strict=True)]
-    interval = mean_interval(differences, level=level, resamples=resamples, seed=seed)
-    return Difference(value=sum(differences) / len(differences), interval=interval, n=len(differences))
+    interval, p = _told_of_mean(differences, level, resamples, seed)
+    return Difference(value=sum(differences) / len(differences), interval=interval, n=len(differences), p=p)
+
+
+def pseudo_values(whole: float, without: Sequence[float]) -> list[float]:
+    """What each row stands for in a statistic of all rows together, so that the mean over rows is that statistic.
+
+    `without` holds the statistic with each row left out. Tukey's jackknife pseudo-values, n * whole - (n - 1) *
+    without, moved so that their mean is `whole` instead of its jackknife estimate: Efron and Tibshirani, An
+    Introduction to the Bootstrap (1993), section 11.5. Resampling them is resampling rows, with the statistic
+    linearised; resampling rows of the statistic itself gives one of the biased kind (rare labels that a resample
+    lacks, word pairs that a row drawn twice repeats) an interval beside its value.
+    """
+    n = len(without)
+    raw = n * whole - (n - 1) * np.asarray(without, dtype=np.float64)
+    return (raw - raw.mean() + whole).tolist() if n else []
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """The p of each of several comparisons, corrected for their number, in the order given.
+
+    Holm, A Simple Sequentially Rejective Multiple Test Procedure, Scandinavian Journal of Statistics 6 (1979).
+    """
+    corrected, least = [0.0] * len(ps), 0.0
+    for rank, place in enumerate(sorted(range(len(ps)), key=lambda place: ps[place])):
+        least = max(least, min(1.0, (len(ps) - rank) * ps[place]))
+        corrected[place] = least
+    return corrected
 
 
 def sign_test(wins: int, losses: int) -> float:

@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fewtune.errors import DataError
-from fewtune.evaluation.comparison import Compared, Verdict, compare, summarise, verdict_sentence
+from fewtune.evaluation.comparison import (
+    Compared,
+    Measured,
+    Verdict,
+    compare,
+    corrected,
+    raised,
+    summarise,
+    verdict_sentence,
+)
 from fewtune.statistics import Interval
 
 GENERATOR = np.random.default_rng(11)
@@ -149,3 +158,37 @@ def test_identical_rows_are_reported_as_such() -> None:
     same = compare(BASE, BASE, higher_is_better=False, binary=False)
     sentence = verdict_sentence({"base": same}, metric="loss", higher_is_better=False)
     assert sentence.endswith("cannot be told from the untuned base's (no row differs).")
+
+
+def test_the_p_of_values_says_what_the_interval_says() -> None:
+    generator = np.random.default_rng(3)
+    for shift in np.linspace(0, 0.6, 40):
+        tuned = (HARDNESS + generator.normal(shift, 1.0, size=31)).tolist()
+        found = compare(tuned, BASE, higher_is_better=True, binary=False)
+        assert found.interval is not None and found.p is not None
+        assert (found.p < 0.05) == found.interval.excludes(0)
+
+
+def test_of_several_rivals_a_win_has_to_be_surer_than_of_one() -> None:
+    barely = compare([1.0] * 6 + [0.0] * 4, [0.0] * 10, higher_is_better=True, binary=True)
+    assert (barely.verdict, barely.p) == ("better", pytest.approx(1 / 32))
+    sure = compare([1.0] * 10, [0.0] * 10, higher_is_better=True, binary=True)
+    among = corrected({"base": sure, "few-shot": barely, "other": barely}, higher_is_better=True)
+    assert (among["base"].verdict, among["base"].p) == ("better", pytest.approx(3 / 512))
+    assert (among["few-shot"].verdict, among["few-shot"].p) == ("tied", pytest.approx(2 / 32))
+    assert among["few-shot"].interval == barely.interval
+
+
+def test_a_rival_that_gave_no_test_does_not_count_among_the_others() -> None:
+    barely = compare([1.0] * 6 + [0.0] * 4, [0.0] * 10, higher_is_better=True, binary=True)
+    same = compare(BASE, BASE, higher_is_better=False, binary=False)
+    found = corrected({"base": barely, "copy": same}, higher_is_better=True)
+    assert found == {"base": barely, "copy": same}
+    assert (same.p, same.verdict) == (None, "tied")
+
+
+def test_what_was_measured_in_logarithms_is_shown_raised() -> None:
+    found = raised(Measured(value=2.0, interval=Interval(low=1.0, high=3.0), n=9))
+    assert found.value == pytest.approx(math.e**2)
+    assert found.interval is not None and found.interval.low == pytest.approx(math.e)
+    assert math.isfinite(raised(Measured(value=9999.0, interval=None, n=1)).value)

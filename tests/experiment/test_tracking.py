@@ -51,9 +51,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_a_tracker_shows_is_what_the_store_holds(few_rows: Path, home: Path) -> None:
     run = fewtune.run(few_rows, track=["tensorboard"], **SMALL)
     shown = curves(run.report_path.parent)
-    assert set(shown) == {"t1", "t2"}
+    assert {"t1", "t2"} <= set(shown)
     told = [(trial, step, pytest.approx(loss)) for trial, step, loss in stored(run.id, home)]
-    assert [(trial, step, loss) for trial, points in shown.items() for step, loss in points] == told
+    assert sorted((trial, step, loss) for trial, points in shown.items() for step, loss in points) == told
     numbers = curves(run.report_path.parent, "test/tuned/loss")
     (tuned,) = [system for system in run.summary.systems if system.name == "tuned"]
     assert numbers["run"] == [(0, pytest.approx(tuned.metrics["loss"].value))]
@@ -64,7 +64,8 @@ def test_being_followed_is_no_part_of_what_a_run_is(few_rows: Path, home: Path) 
     notes: list[Progress] = []
     followed = fewtune.run(few_rows, track=["tensorboard"], watch=notes.append, **SMALL)
     assert followed.id == plain.id and not [one for one in notes if isinstance(one, Training)]
-    assert set(curves(plain.report_path.parent)) == {"t1", "t2"}
+    told = {trial for trial, _, _ in stored(plain.id, home)}
+    assert set(curves(plain.report_path.parent)) == told >= {"t1", "t2"}
     assert any("tensorboard --logdir" in one.text for one in notes if isinstance(one, Note))
 
 
@@ -88,7 +89,7 @@ def test_an_interrupted_run_goes_on_in_the_same_tracker_run(
     run = fewtune.resume(record.id, track=["tensorboard"])
     told = [(trial, step) for trial, step, _ in stored(run.id, home)]
     shown = curves(Path(record.folder))
-    assert [(trial, step) for trial, points in shown.items() for step, _ in points] == told
+    assert sorted((trial, step) for trial, points in shown.items() for step, _ in points) == told
 
 
 def test_a_tracker_that_hangs_changes_nothing_in_a_run(

@@ -94,6 +94,16 @@ def test_of_runs_that_are_tied_the_cheapest_is_named(summary: Summary) -> None:
     )
 
 
+def test_of_several_runs_each_has_to_be_better_by_more_than_of_one(summary: Summary) -> None:
+    losses = {row: 1.0 + row for row in range(12)}
+    better = {row: loss - 0.47 - (row % 4 - 1.5) * 0.55 for row, loss in losses.items()}
+    alone = only(compare_runs((run(summary, "first", losses), run(summary, "second", better))))
+    many = (run(summary, "first", losses), *(run(summary, f"run {number}", better) for number in range(6)))
+    among = compare_runs(many).differences[0]
+    assert (alone.verdict, among.verdict) == ("better", "tied")
+    assert alone.p is not None and among.p is not None and among.p > alone.p
+
+
 def test_settings_that_differ_are_listed_and_no_others(summary: Summary) -> None:
     first = run(summary, "first", {1: 1.0})
     second = replace(run(summary, "second", {1: 1.0}), settings={**summary.settings, "shots": 5})

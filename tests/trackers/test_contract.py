@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,6 +138,13 @@ def read_wandb_record(record: Any, trial: str, seen: Seen) -> None:
 
 
 def read_mlflow(folder: Path, began: Began) -> Seen:
+    # MLflow's own code, on a SQLAlchemy that is newer than it knows.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return read_mlflow_runs(folder)
+
+
+def read_mlflow_runs(folder: Path) -> Seen:
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(f"sqlite:///{folder / 'runs.db'}")

@@ -66,6 +66,7 @@ def prepare(
     valid: options.Valid = None,
     valid_file: options.ValidFile = None,
     test: options.Test = None,
+    task: options.TaskName = None,
     json: options.Json = False,
 ) -> None:
     """Check, repair and split the data; write the three parts, every change, and a report on the data."""

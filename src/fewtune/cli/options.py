@@ -10,7 +10,10 @@ import typer
 Data = Annotated[str, typer.Argument(help="File or folder of examples, or - for standard input.")]
 RunName = Annotated[str, typer.Argument(help="Id of a run, the beginning of one, its folder, or `last`.")]
 Base = Annotated[str | None, typer.Option("--base", help="`pocket` (built in), a model folder, or a hub id.")]
-ProviderName = Annotated[str | None, typer.Option("--provider", help="Where to train: local, openai.")]
+ProviderName = Annotated[str | None, typer.Option("--provider", help="Where to train: local, ray, openai.")]
+Address = Annotated[
+    str | None, typer.Option("--address", help="With --provider ray: HOST:PORT of a cluster, or auto; none starts one.")
+]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder for the run; default: below FEWTUNE_HOME.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of split, order, weights and sampling.", min=0)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
@@ -100,6 +103,17 @@ NoRepair = Annotated[
 ]
 Valid = Annotated[float | None, typer.Option("--valid", help="Validation rows: a share below 1, or a number.")]
 Test = Annotated[float | None, typer.Option("--test", help="Test rows: a share below 1, or a number.")]
+TaskName = Annotated[str | None, typer.Option("--task", help="text, labels or json; default: what the rows look like.")]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option("--metric", help="Of your own, as module:function or file.py:function; may be repeated."),
+]
+Primary = Annotated[
+    str | None, typer.Option("--primary", help="Metric that decides; default: loss for text, else exact_match.")
+]
+JsonSchema = Annotated[
+    Path | None, typer.Option("--json-schema", help="JSON Schema of the answers; default: as the training rows are.")
+]
 BudgetMinutes = Annotated[
     float | None, typer.Option("--budget-minutes", help="Train at most so long; above 10 minutes it must be given.")
 ]

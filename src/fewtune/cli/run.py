@@ -29,6 +29,7 @@ def _training_command(name: str) -> Callable[..., None]:
         data: options.Data,
         base: options.Base = None,
         provider: options.ProviderName = None,
+        address: options.Address = None,
         out: options.Out = None,
         seed: options.Seed = None,
         epochs: options.Epochs = None,
@@ -60,6 +61,10 @@ def _training_command(name: str) -> Callable[..., None]:
         valid: options.Valid = None,
         valid_file: options.ValidFile = None,
         test: options.Test = None,
+        task: options.TaskName = None,
+        metrics: options.Metrics = None,
+        primary: options.Primary = None,
+        json_schema: options.JsonSchema = None,
         budget_minutes: options.BudgetMinutes = None,
         budget_usd: options.BudgetUsd = None,
         budget_tokens: options.BudgetTokens = None,
@@ -67,20 +72,25 @@ def _training_command(name: str) -> Callable[..., None]:
         json: options.Json = False,
         quiet: options.Quiet = False,
     ) -> None:
-        import fewtune
-        from fewtune.cli.progress import watching
-        from fewtune.cli.show import show_summary
-
-        given = {key: value for key, value in context.params.items() if key not in ("json", "quiet")}
-        with watching(quiet) as watch:
-            done = getattr(fewtune, name)(**given, watch=watch)
-        show_summary(done.summary, json)
+        _do(name, context, json, quiet)
 
     return command
 
 
+def _do(name: str, context: typer.Context, json: bool, quiet: bool) -> None:
+    import fewtune
+    from fewtune.cli.progress import watching
+    from fewtune.cli.show import show_summary
+
+    given = {key: value for key, value in context.params.items() if key not in ("json", "quiet")}
+    with watching(quiet) as watch:
+        done = getattr(fewtune, name)(**given, watch=watch)
+    show_summary(done.summary, json)
+
+
 def resume(
     name: options.RunName,
+    address: options.Address = None,
     budget_minutes: options.BudgetMinutes = None,
     budget_usd: options.BudgetUsd = None,
     budget_tokens: options.BudgetTokens = None,
@@ -96,6 +106,7 @@ def resume(
     with watching(quiet) as watch:
         done = fewtune.resume(
             name,
+            address=address,
             budget_minutes=budget_minutes,
             budget_usd=budget_usd,
             budget_tokens=budget_tokens,

@@ -179,6 +179,20 @@ def check(
         refuse(at, work(plans, lengths), limit)
 
 
+def beside(
+    base: str,
+    plans: Sequence[Plan],
+    examples: Iterable[Example],
+    *,
+    four_bit: bool = False,
+    recipe: str | None = None,
+) -> int | None:
+    """How many trainings like the largest of these fit into this machine together; None where nobody knows."""
+    at = place(base, four_bit=four_bit)
+    limit, lengths = room(at), _lengths(open_encoder(base, recipe), examples)
+    return None if limit is None or not lengths else widest(at, work(plans, lengths), limit)
+
+
 def _lengths(encoder: Encoder, examples: Iterable[Example]) -> list[int]:
     """Tokens of each row; of a better and a worse answer together, which go through one pass."""
     found: list[int] = []

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from fewtune.errors import DataError
 from fewtune.statistics import (
     Interval,
+    holm,
     mean_interval,
     paired_difference,
     paired_share_interval,
@@ -22,6 +23,8 @@ Verdict = Literal["better", "worse", "tied", "cannot be told"]
 _SEVERITY: tuple[Verdict, ...] = ("worse", "cannot be told", "tied", "better")
 """The verdict on a model is that of its hardest rival."""
 _ALPHA = 0.05
+_LARGEST = 700.0
+"""Beyond e to this power there are no numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +42,12 @@ class Compared:
 
     value: float
     interval: Interval | None
-    """At the border of binary metrics it may exclude 0 where the exact test, which gives the verdict, does not."""
+    """Of this comparison alone. It may exclude 0 where the test that gives the verdict, which is exact for binary
+    metrics and is corrected for the number of rivals, does not."""
     verdict: Verdict
     n: int
+    p: float | None = None
+    """Two-sided p of that test; None where there is none."""
 
 
 def summarise(values: Sequence[float], *, binary: bool) -> Measured:
@@ -56,33 +62,63 @@ def summarise(values: Sequence[float], *, binary: bool) -> Measured:
     return Measured(value=sum(values) / n, interval=interval, n=n)
 
 
+def raised(measured: Measured) -> Measured:
+    """e to the power of a mean of logarithms, and of the ends of its interval."""
+    interval = measured.interval and Interval(low=_exp(measured.interval.low), high=_exp(measured.interval.high))
+    return replace(measured, value=_exp(measured.value), interval=interval)
+
+
+def _exp(value: float) -> float:
+    """Bounded, since a document cannot say infinity."""
+    return math.exp(min(value, _LARGEST))
+
+
 def compare(tuned: Sequence[float], other: Sequence[float], *, higher_is_better: bool, binary: bool) -> Compared:
     """Compare two systems row by row; the rows stand in the same order in both.
 
-    A difference inside the noise is `tied`: for 0/1 values where the exact sign test has p of 0.05 or more,
-    else where the bootstrap-t interval holds 0. One row, or rows that give no interval, is `cannot be told`,
-    unless no row differs at all: then it is `tied`. Raises ValueError for rows that cannot be paired.
+    A difference inside the noise is `tied`: where p is 0.05 or more, by the exact sign test for 0/1 values, else by
+    the bootstrap-t, whose interval then holds 0. One row, or rows that give no interval, is `cannot be told`, unless
+    no row differs at all: then it is `tied`. Raises ValueError for rows that cannot be paired.
     """
     difference = paired_difference(tuned, other)
-    value, n = difference.value, difference.n
+    interval, p, n = difference.interval, difference.p, difference.n
     if binary:
-        return _compare_binary(tuned, other, value, higher_is_better)
-    verdict: Verdict
-    if n < 2:
-        verdict = "cannot be told"
-    elif difference.interval is None:
-        verdict = "tied" if list(tuned) == list(other) else "cannot be told"
-    else:
-        verdict = _direction(value, higher_is_better) if difference.interval.excludes(0) else "tied"
-    return Compared(value=value, interval=difference.interval, verdict=verdict, n=n)
+        wins, losses = _disagreements(tuned, other)
+        interval, p = paired_share_interval(wins, losses, n), sign_test(wins, losses) if n > 1 else None
+    same = n > 1 and list(tuned) == list(other)
+    verdict = "tied" if p is None and same else _verdict(p, difference.value, higher_is_better)
+    return Compared(value=difference.value, interval=interval, verdict=verdict, n=n, p=p)
+
+
+def corrected(against: Mapping[str, Compared], *, higher_is_better: bool) -> dict[str, Compared]:
+    """The comparisons of one metric with several rivals, p and verdict corrected for their number by Holm's method."""
+    told = {name: one.p for name, one in against.items() if one.p is not None}
+    ps = dict(zip(told, holm(list(told.values())), strict=True))
+    return {
+        name: replace(one, p=ps[name], verdict=_verdict(ps[name], one.value, higher_is_better)) if name in ps else one
+        for name, one in against.items()
+    }
+
+
+def _verdict(p: float | None, value: float, higher_is_better: bool) -> Verdict:
+    if p is None:
+        return "cannot be told"
+    if p >= _ALPHA:
+        return "tied"
+    return "better" if (value > 0) == higher_is_better else "worse"
+
+
+def _disagreements(tuned: Sequence[float], other: Sequence[float]) -> tuple[int, int]:
+    """Rows that only the first, and only the second, has right."""
+    both = sum(1 for a, b in zip(tuned, other, strict=True) if a == b == 1)
+    return _ones(tuned) - both, _ones(other) - both
 
 
 def verdict_sentence(against: Mapping[str, Compared], *, metric: str, higher_is_better: bool) -> str:
     """One sentence for the top of the report: whether to use the tuned model.
 
-    `against` holds the comparisons of the tuned model in the task's primary metric (`metrics.PRIMARY`) by the
-    rival's name: `base`, and `few-shot` where a prompt with worked examples could be built. To be worth using,
-    the model has to beat every rival beyond noise; the sentence names the hardest one.
+    `against` holds the comparisons of the tuned model in the metric that decides, by the rival's name. To be worth
+    using, the model has to beat every rival beyond noise; the sentence names the hardest one.
     """
     if not against:
         return "Cannot be told: there was nothing to compare the tuned model with."
@@ -98,22 +134,14 @@ def verdict_sentence(against: Mapping[str, Compared], *, metric: str, higher_is_
     return f"{advice}: on {rows} its {word} is {_amount(hardest)} than {rival}'s{_interval_words(hardest)}."
 
 
-_RIVALS = {"base": "the untuned base", "few-shot": "the few-shot prompt"}
-
-
-def _compare_binary(tuned: Sequence[float], other: Sequence[float], value: float, higher_is_better: bool) -> Compared:
-    n, both = len(tuned), sum(1 for a, b in zip(tuned, other, strict=True) if a == b == 1)
-    wins, losses = _ones(tuned) - both, _ones(other) - both
-    verdict: Verdict = "tied"
-    if n < 2:
-        verdict = "cannot be told"
-    elif sign_test(wins, losses) < _ALPHA:
-        verdict = _direction(value, higher_is_better)
-    return Compared(value=value, interval=paired_share_interval(wins, losses, n), verdict=verdict, n=n)
-
-
-def _direction(value: float, higher_is_better: bool) -> Verdict:
-    return "better" if (value > 0) == higher_is_better else "worse"
+_RIVALS = {
+    "base": "the untuned base",
+    "few-shot": "the few-shot prompt",
+    "few-shot-nearest": "the prompt with the nearest examples",
+    "majority": "the most frequent answer",
+    "nearest-answer": "the nearest training row",
+    "tf-idf": "TF-IDF with logistic regression",
+}
 
 
 def _ones(values: Sequence[float]) -> int:

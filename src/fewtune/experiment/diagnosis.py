@@ -125,6 +125,7 @@ def _checks(base: str) -> tuple[Check, ...]:
         _device(),
         _base(base),
         _package("openai", "talks to hosted services", "pip install 'fewtune[hosted]'"),
+        _package("ray", "trains on a cluster", "pip install 'fewtune[ray]'"),
         Check("OPENAI_API_KEY", "OPENAI_API_KEY" in os.environ, _key()),
     )
 

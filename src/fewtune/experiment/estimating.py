@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fewtune import providers
 from fewtune.cost import prices
 from fewtune.cost.estimate import MachineSpeed, Offer, Range, Tokens, approximate_tokens, estimate, spoken_duration
 from fewtune.data.tokens import count_tokens
@@ -80,6 +81,8 @@ def _speed(prepared: Prepared, settings: RunSettings, plans: Sequence[Plan]) -> 
         from fewtune.engine import base_model, memory, speed
     except ImportError:
         return None
+    # The nodes of a cluster say themselves what they can hold; one trial is measured, to know how long it takes here.
+    plans = plans[:1] if providers.kind(settings.provider).elsewhere else plans
     rows = (*prepared.split.train, *prepared.split.valid)
     memory.check(settings.base, plans, rows, four_bit=settings.four_bit, recipe=settings.recipe)
     encoded = [prepared.encoder.example(example) for example in prepared.split.train]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Unpack, cast
 
 from fewtune import settings as configuration
 from fewtune.data.formats.open import keep_standard_input
@@ -14,12 +14,14 @@ from fewtune.errors import UsageError
 from fewtune.experiment import run as runner
 from fewtune.experiment.agreeing import whole_estimate
 from fewtune.experiment.answering import TEMPERATURES
-from fewtune.experiment.axes import Values, check_single, read_axes
+from fewtune.experiment.axes import check_single, read_axes
 from fewtune.experiment.display import RunList
 from fewtune.experiment.estimating import Estimate
 from fewtune.experiment.folder import is_held
+from fewtune.experiment.given import halving_given, recipe_named, size_given
+from fewtune.experiment.named_metrics import named_metrics
 from fewtune.experiment.notebook import watched
-from fewtune.experiment.option_values import halves, recipe, size
+from fewtune.experiment.options import Options, RunOptions
 from fewtune.experiment.preparation import Decide, Prepared, prepare_rows
 from fewtune.experiment.progress import Watch
 from fewtune.experiment.searching import default_rates, rate_kind, search_plan
@@ -39,83 +41,6 @@ if TYPE_CHECKING:
 
 _TRAIN_EPOCHS = (4,)
 _TRAIN_COOLDOWN = 0.1
-
-
-class Options(TypedDict, total=False):
-    """What `run`, `sweep`, `train`, `prepare` and `estimate` take besides the data; all may be left out or None."""
-
-    base: str | None
-    """`pocket`, a model folder, or a hub id; on a hosted service its model's name."""
-    provider: str | None
-    """`local`, `openai`, or `fake`, which only pretends."""
-    seed: int | None
-    epochs: Values
-    """One value, several, or text as on the command line: 4, (1, 2, 4), "1,2,4" or "1..8"."""
-    batch_size: Values
-    learning_rate: Values
-    """Also a range, as in "1e-4..3e-3 log"."""
-    rank: Values
-    prompt_loss_weight: Values
-    adapt_top: Values
-    """Share of the blocks, from the top, to adapt; below 1 is faster."""
-    seeds: Values
-    """The first one trains all candidates, the others the finalists again."""
-    space: str | Path | None
-    """A TOML file of these, by the names of a Plan's fields; an option given besides goes before it."""
-    searcher: str | None
-    """`grid`, `quasi` (spread evenly), `random` or `tpe`."""
-    trials: int | None
-    """Candidates to try; a larger number extends a run that is finished."""
-    halving: bool | None
-    """Stop candidates that do worse early; `sweep` does from 4 candidates on."""
-    rung_share: float | None
-    """Compare all candidates on this share of the training rows first; only the better half trains on all rows."""
-    median_stop: bool | None
-    """In place of rungs, stop whoever is worse than the median of the others."""
-    folds: int | None
-    """Train the finalists on so many folds; 0 for none. `sweep` takes 5 below 60 validation rows, else 3."""
-    refit: bool | None
-    """Train the winner once more on all rows but the test rows, and keep that; `run` and `sweep` do where it costs no
-    money, unless `valid_file` is given; `train` does not."""
-    average_refit: bool | None
-    """Make it the mean of its last epochs' adapters, where folds say that this is better."""
-    more_data: bool | None
-    """Train the winner on parts of the rows, too, and tell what twice the data would bring."""
-    gradient_accumulation: int | None
-    """Batches summed before an optimizer step."""
-    averaged_checkpoints: int | None
-    """Take the mean of this many last epochs' adapters."""
-    recipe: str | None
-    """`chat` or `completion`; None is what the base is made for."""
-    prompt_column: str | None
-    completion_column: str | None
-    prompt_template: str | None
-    """The prompt from several columns, as in `{title} ({year})`."""
-    group_column: str | None
-    """Rows with the same value in it stay on one side of every split."""
-    no_repair: Sequence[str] | None
-    """Codes of findings to leave as they are."""
-    repair: Sequence[str] | None
-    """Codes of findings to repair though it is not recommended."""
-    valid: float | None
-    """Validation rows: a share below 1, or a number."""
-    valid_file: str | Path | None
-    """A file of validation rows; training rows that stand in it are dropped."""
-    test: float | None
-
-
-class RunOptions(Options, total=False):
-    """What `run`, `sweep` and `train` take besides."""
-
-    out: str | Path | None
-    """Folder for the run."""
-    budget_minutes: float | None
-    budget_usd: float | None
-    budget_tokens: float | None
-    track: Sequence[str] | None
-    """Trackers that follow the run: `wandb`, `mlflow`, `trackio`, `tensorboard`."""
-    watch: Watch | None
-    """Called with every piece of progress; without one a run shows itself in a notebook and is silent elsewhere."""
 
 
 class Run:
@@ -212,7 +137,8 @@ class Run:
             four_bit=bool(settings.get("four_bit")),
             recipe=settings.get("recipe"),
         )
-        return providers.connect(self.summary.provider, workspace)
+        elsewhere = providers.kind(self.summary.provider).elsewhere
+        return providers.connect("local" if elsewhere else self.summary.provider, workspace)
 
     @property
     def _model(self) -> str:
@@ -252,6 +178,7 @@ def train(data: str | Path, **options: Unpack[RunOptions]) -> Run:
 def resume(
     name: str,
     *,
+    address: str | None = None,
     budget_minutes: float | None = None,
     budget_usd: float | None = None,
     budget_tokens: float | None = None,
@@ -266,10 +193,12 @@ def resume(
     """
     record = find_run(name)
     with watched(watch) as watcher:
+        settings = runner.rerun(record)
         done = runner.execute(
-            runner.rerun(record),
+            settings,
             home=configuration.load().home,
             out=Path(record.folder),
+            address=_address(address, settings.provider),
             budget=Budget(minutes=budget_minutes, usd=budget_usd, tokens=budget_tokens),
             track=track or (),
             watch=watcher,
@@ -327,7 +256,14 @@ def _execute(data: str, options: RunOptions, *, evaluate: bool, single: bool = F
     if data == "-":
         data = str(keep_standard_input(configuration.load().home / "stdin"))
     settings = _settings(data, cast(Options, common), searches=not evaluate and not single)
-    settings = replace(settings, evaluate=evaluate)
+    metrics = named_metrics(options.get("metrics") or ())
+    settings = replace(
+        settings,
+        evaluate=evaluate,
+        metrics=tuple(metrics),
+        primary=options.get("primary"),
+        json_schema=None if (schema := options.get("json_schema")) is None else str(schema),
+    )
     if single:
         rates, refit = _single_rate(settings), bool(settings.refit)
         settings = replace(settings, cooldown=_TRAIN_COOLDOWN, learning_rates=rates, refit=refit)
@@ -338,8 +274,10 @@ def _execute(data: str, options: RunOptions, *, evaluate: bool, single: bool = F
             home=configuration.load().home,
             out=Path(out) if out else None,
             budget=_budget(options),
+            address=_address(options.get("address"), settings.provider),
             track=options.get("track") or (),
             watch=watch,
+            metrics={name: given for name, given in metrics.items() if given is not None},
         )
     return open_run(done.id)
 
@@ -359,7 +297,7 @@ def _settings(data: str, options: Options, *, searches: bool = False) -> RunSett
     default = RunSettings(data=data)
     axes = read_axes(options, rate_kind(common.provider))
     halving, folds = (
-        halves(options.get("halving"), options.get("rung_share"), options.get("median_stop"), searches=searches),
+        halving_given(options.get("halving"), options.get("rung_share"), options.get("median_stop"), searches),
         options.get("folds"),
     )
     return RunSettings(
@@ -381,16 +319,30 @@ def _settings(data: str, options: Options, *, searches: bool = False) -> RunSett
         gradient_accumulation=options.get("gradient_accumulation") or default.gradient_accumulation,
         averaged_checkpoints=options.get("averaged_checkpoints") or default.averaged_checkpoints,
         valid_file=valid_file if (valid_file := options.get("valid_file")) is None else str(valid_file),
-        recipe=recipe(options.get("recipe")),
+        recipe=recipe_named(options.get("recipe")),
         prompt_column=options.get("prompt_column"),
         completion_column=options.get("completion_column"),
         prompt_template=options.get("prompt_template"),
         group_column=options.get("group_column"),
         refused_repairs=tuple(options.get("no_repair") or ()),
         accepted_repairs=tuple(options.get("repair") or ()),
-        valid=size(options.get("valid")),
-        test=size(options.get("test")),
+        valid=size_given(options.get("valid")),
+        test=size_given(options.get("test")),
+        task=options.get("task"),
     )
+
+
+def _address(given: str | None, provider: str) -> str | None:
+    """Of the cluster, where the provider has one. It is no part of the run: that may go on in another cluster."""
+    from fewtune import providers
+
+    if providers.kind(provider).elsewhere:
+        return configuration.load(address=given).address
+    if given is not None:
+        raise UsageError(
+            f"--provider {provider} has no address.", where="--address", fix="Leave it out, or use --provider ray."
+        )
+    return None
 
 
 def _budget(options: RunOptions) -> Budget:

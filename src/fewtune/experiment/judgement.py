@@ -1,95 +1,253 @@
-"""Compare what base, few-shot prompt and tuned model answered to the same held-out rows."""
+"""Measure what the systems answered to the same held-out rows, and compare the tuned model with every other one."""
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from fewtune.evaluation.comparison import Compared, Measured, compare, summarise, verdict_sentence
-from fewtune.evaluation.metrics import PRIMARY, for_task
-from fewtune.experiment.answering import SYSTEMS, TUNED
+from fewtune.evaluation.comparison import Compared, Measured, compare, corrected, raised, summarise, verdict_sentence
+from fewtune.evaluation.json_metrics import INVALID as NO_JSON
+from fewtune.evaluation.json_metrics import Field, fields, plain
+from fewtune.evaluation.label_metrics import LabelAnswers, label_answers, label_key
+from fewtune.evaluation.metric import AnswerMetric, Column, Metric, Row
+from fewtune.experiment.answering import TUNED
+from fewtune.experiment.measures import Measures
 from fewtune.store.runs import PredictionRecord
 from fewtune.types import Example
+
+_Value = TypeVar("_Value")
+
+NOT_RIVALS = ("runner-up", "reference")
+"""Systems that are shown beside the others and do not speak against the tuned model: another tuned one, and a
+bigger model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """A metric that could not be had of some rows."""
+
+    metric: str
+    system: str
+    rows: int
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
     """What the held-out rows say."""
 
+    measures: Measures
+    primary: str
+    """The metric that decided."""
     measured: Mapping[str, Mapping[str, Measured]]
     """System, then metric."""
     compared: Mapping[str, Mapping[str, Compared]]
     """Rival, then metric: tuned minus rival."""
+    row_values: Mapping[str, Mapping[str, Sequence[float | None]]]
+    """System, then metric, in the order of the held-out rows; metrics of all rows together are not among them."""
+    invalid: Mapping[str, Sequence[str | None]]
+    """By system, why an answer cannot be used."""
+    references: Sequence[tuple[str, ...]]
+    """Of each held-out row."""
+    labels: Mapping[str, LabelAnswers]
+    fields: Mapping[str, tuple[Field, ...]]
+    failed: tuple[Failed, ...]
     shots: int
     """Worked examples that did fit into the few-shot prompt."""
     sentence: str
 
 
-def judge(rows: Sequence[Example], task: str, predictions: Sequence[PredictionRecord], shots: int) -> Judgement:
-    """Measure every system in every metric that all its rows have, and compare the tuned one with the others."""
-    by_system = {
-        name: {one.row: one for one in predictions if one.system == name}
-        for name in SYSTEMS
-        if any(one.system == name for one in predictions)
-    }
-    values = {name: _values(rows, task, found) for name, found in by_system.items()}
-    kinds = _kinds(task)
-    measured = {
-        name: {metric: summarise(column, binary=kinds[metric][1]) for metric, column in columns.items()}
-        for name, columns in values.items()
-    }
-    compared = {
-        rival: _compare(values.get(TUNED, {}), columns, kinds) for rival, columns in values.items() if rival != TUNED
-    }
-    return Judgement(measured=measured, compared=compared, shots=shots, sentence=_sentence(task, compared))
+def judge(
+    rows: Sequence[Example],
+    measures: Measures,
+    predictions: Sequence[PredictionRecord],
+    shots: int,
+    order: Sequence[str],
+) -> Judgement:
+    """Measure every system in every metric that it can be measured in, and compare the tuned one with each other.
 
-
-def _kinds(task: str) -> dict[str, tuple[bool, bool]]:
-    """Metric to (higher is better, every row is 0 or 1)."""
-    kinds = {metric.name: (metric.higher_is_better, metric.binary) for metric in for_task(task)}
-    return {"loss": (False, False), "token_accuracy": (True, False), **kinds}
-
-
-def _values(rows: Sequence[Example], task: str, found: Mapping[int, PredictionRecord]) -> dict[str, list[float]]:
-    """Metric to its value of each row, in the order of the rows.
-
-    Loss and token accuracy are those of the answer without its stop: a prompt cannot teach the base where
-    an answer ends, and the comparison should not turn on that.
+    The systems are those that have predictions, in the given order, and then any others.
     """
-    columns: dict[str, list[float]] = {}
-    scores = [found[row.row].log_likelihoods for row in rows if row.row in found]
-    if len(scores) == len(rows) and all(scores):
-        columns["loss"] = [-_mean(score[:-1] or score) for score in scores if score]
-        greedy = [found[row.row].greedy or [] for row in rows]
-        columns["token_accuracy"] = [_mean(one[:-1] or one) for one in greedy]
-    texts = [found[row.row].text for row in rows if row.row in found]
-    if len(texts) == len(rows) and None not in texts:
-        for metric in for_task(task):
-            columns[metric.name] = [
-                metric.measure(text or "", row.completion) for text, row in zip(texts, rows, strict=True)
-            ]
-    return columns
+    references = _references(rows, measures.task.kind)
+    systems = _by_system(rows, references, predictions, order)
+    columns = {name: _columns(measures.metrics, answered) for name, answered in systems.items()}
+    compared = _compared(measures.metrics, columns)
+    primary = _deciding(measures, compared)
+    kind = measures.task.kind
+    return Judgement(
+        measures=measures,
+        primary=primary.name,
+        measured={name: _measured(measures.metrics, found) for name, found in columns.items()},
+        compared=compared,
+        row_values={name: _row_values(found) for name, found in columns.items()},
+        invalid={name: [_invalid(row.answer, measures) for row in answered] for name, answered in systems.items()},
+        references=references,
+        labels={
+            name: label_answers(one, measures.task.labels)
+            for name, one in systems.items()
+            if _writes(one, kind, "labels")
+        },
+        fields={name: fields(one) for name, one in systems.items() if _writes(one, kind, "json")},
+        failed=tuple(_failures(columns)),
+        shots=shots,
+        sentence=_sentence(primary, compared),
+    )
 
 
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
+def _references(rows: Sequence[Example], kind: str) -> list[tuple[str, ...]]:
+    """Held-out rows with the same prompt are references of each other, but two labels of one prompt a contradiction."""
+    asked: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        asked[row.prompt.strip()].append(row.completion)
+    if kind == "labels":
+        return [()] * len(rows)
+    return [
+        tuple(dict.fromkeys(one for one in asked[row.prompt.strip()] if one.strip() != row.completion.strip()))
+        for row in rows
+    ]
 
 
-def _compare(
-    tuned: Mapping[str, Sequence[float]],
-    rival: Mapping[str, Sequence[float]],
-    kinds: Mapping[str, tuple[bool, bool]],
-) -> dict[str, Compared]:
+def _by_system(
+    rows: Sequence[Example],
+    references: Sequence[tuple[str, ...]],
+    predictions: Sequence[PredictionRecord],
+    order: Sequence[str],
+) -> dict[str, list[Row]]:
+    found: dict[str, dict[int, PredictionRecord]] = defaultdict(dict)
+    for one in predictions:
+        found[one.system][one.row] = one
     return {
-        metric: compare(tuned[metric], column, higher_is_better=kinds[metric][0], binary=kinds[metric][1])
-        for metric, column in rival.items()
-        if metric in tuned
+        name: [_row(row, others, by_row.get(row.row)) for row, others in zip(rows, references, strict=True)]
+        for name in (*order, *sorted(found.keys() - set(order)))
+        if (by_row := found.get(name))
     }
 
 
-def _sentence(task: str, compared: Mapping[str, Mapping[str, Compared]]) -> str:
-    """In the task's primary metric; where a service tells no loss, in how alike the texts are."""
-    primary = PRIMARY[task] if all(PRIMARY[task] in one for one in compared.values()) else for_task(task)[0].name  # type: ignore[index]
-    against = {rival: metrics[primary] for rival, metrics in compared.items() if primary in metrics}
-    return verdict_sentence(against, metric=primary, higher_is_better=_kinds(task)[primary][0])
+def _row(example: Example, references: tuple[str, ...], found: PredictionRecord | None) -> Row:
+    """Likelihoods are those of the answer without its stop: a prompt cannot teach the base where an answer ends, and
+    the comparison should not turn on that."""
+    if found is None:
+        return Row(answer=None, expected=example.completion, references=references)
+    label, confidence = _likeliest(found.label_log_likelihoods)
+    return Row(
+        answer=found.text,
+        expected=example.completion,
+        references=references,
+        log_likelihoods=_without_stop(found.log_likelihoods),
+        greedy=_without_stop(found.greedy),
+        label=label,
+        confidence=confidence,
+    )
+
+
+def _without_stop(values: Sequence[_Value] | None) -> tuple[_Value, ...] | None:
+    return tuple(values[:-1] or values) if values else None
+
+
+def _likeliest(labels: Mapping[str, float] | None) -> tuple[str | None, float | None]:
+    """The likeliest label, and its probability among all of them."""
+    if not labels:
+        return None, None
+    best = max(labels, key=lambda label: labels[label])
+    if not math.isfinite(labels[best]):
+        return None, None
+    return best, 1 / math.fsum(math.exp(value - labels[best]) for value in labels.values())
+
+
+def _columns(metrics: Sequence[Metric], rows: Sequence[Row]) -> dict[str, Column]:
+    found = {metric.name: metric.column(rows) for metric in metrics}
+    return {name: one for name, one in found.items() if one.failures or any(value is not None for value in one.values)}
+
+
+def _measured(metrics: Sequence[Metric], columns: Mapping[str, Column]) -> dict[str, Measured]:
+    told = {
+        metric.name: [value for value in columns[metric.name].values if value is not None]
+        for metric in metrics
+        if metric.name in columns
+    }
+    by_name = {metric.name: metric for metric in metrics}
+    return {name: _summary(by_name[name], values) for name, values in told.items() if values}
+
+
+def _summary(metric: Metric, values: Sequence[float]) -> Measured:
+    found = summarise(values, binary=metric.binary)
+    return raised(found) if metric.logarithmic else found
+
+
+def _compared(metrics: Sequence[Metric], columns: Mapping[str, Mapping[str, Column]]) -> dict[str, dict[str, Compared]]:
+    """Rival, then metric; p and verdict of a metric are corrected for the number of rivals that have it."""
+    compared: dict[str, dict[str, Compared]] = {name: {} for name in columns if name != TUNED}
+    for metric in metrics:
+        if not metric.compared or metric.name not in columns.get(TUNED, {}):
+            continue
+        higher = bool(metric.higher_is_better)
+        against = {
+            name: one
+            for name in compared
+            if metric.name in columns[name]
+            if (one := _against(metric, higher, columns[TUNED], columns[name]))
+        }
+        for name, one in corrected(against, higher_is_better=higher).items():
+            compared[name][metric.name] = one
+    return compared
+
+
+def _against(
+    metric: Metric, higher_is_better: bool, tuned: Mapping[str, Column], other: Mapping[str, Column]
+) -> Compared | None:
+    """On the rows that both have a value of; None where there is none."""
+    both = zip(tuned[metric.name].values, other[metric.name].values, strict=True)
+    pairs = [(a, b) for a, b in both if a is not None and b is not None]
+    if not pairs:
+        return None
+    first, second = zip(*pairs, strict=True)
+    return compare(first, second, higher_is_better=higher_is_better, binary=metric.binary)
+
+
+def _deciding(measures: Measures, compared: Mapping[str, Mapping[str, Compared]]) -> Metric:
+    """The primary metric; where no rival has it, as at a service that tells no loss, how right the texts are."""
+    wanted = next(metric for metric in measures.metrics if metric.name == measures.primary)
+    if not compared or any(wanted.name in found for found in compared.values()):
+        return wanted
+    return next((one for one in measures.metrics if isinstance(one, AnswerMetric) and not one.own), wanted)
+
+
+def _sentence(primary: Metric, compared: Mapping[str, Mapping[str, Compared]]) -> str:
+    against = {
+        rival: metrics[primary.name]
+        for rival, metrics in compared.items()
+        if primary.name in metrics and rival not in NOT_RIVALS
+    }
+    return verdict_sentence(against, metric=primary.name, higher_is_better=bool(primary.higher_is_better))
+
+
+def _row_values(columns: Mapping[str, Column]) -> dict[str, Sequence[float | None]]:
+    return {name: column.values for name, column in columns.items() if column.own}
+
+
+def _failures(columns: Mapping[str, Mapping[str, Column]]) -> list[Failed]:
+    return [
+        Failed(metric=metric, system=system, rows=column.failures, reason=column.reason)
+        for system, found in columns.items()
+        for metric, column in found.items()
+        if column.failures
+    ]
+
+
+def _invalid(answer: str | None, measures: Measures) -> str | None:
+    if answer is None:
+        return None
+    if not answer.strip():
+        return "empty"
+    if measures.task.kind == "labels" and label_key(answer) not in map(label_key, measures.task.labels):
+        return "not a label"
+    if measures.task.kind == "json" and plain(answer) is NO_JSON:
+        return "not JSON"
+    return None
+
+
+def _writes(rows: Sequence[Row], kind: str, wanted: str) -> bool:
+    return kind == wanted and any(row.answer is not None for row in rows)

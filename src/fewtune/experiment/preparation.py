@@ -20,9 +20,10 @@ from fewtune.data.rendering import RowShape
 from fewtune.data.repair import Change, Repaired, repair
 from fewtune.data.shapes.shape import Columns
 from fewtune.data.split import Fold, Split, folds, leaked, split, split_beside
-from fewtune.data.task import Task, recognise
+from fewtune.data.task import Task
 from fewtune.data.tokens import TokenCount, count_tokens
 from fewtune.errors import DataError, UsageError
+from fewtune.experiment.asked_task import asked_task
 from fewtune.experiment.display import prepared_html, rows_sum
 from fewtune.experiment.settings import RunSettings
 from fewtune.statistics import smallest_effect_told, smallest_share_told
@@ -131,7 +132,7 @@ def prepare_rows(settings: RunSettings, decide: Decide | None = None) -> Prepare
     repaired = repair(rows, findings, refused, accepted=accepted)
     if not repaired.examples:
         raise _nothing_left(settings, len(rows), repaired)
-    task = recognise(repaired.examples)
+    task = asked_task(settings.task, repaired.examples)
     clusters = _clusters(material, repaired, task)
     parts = _split(settings, repaired.examples, task, clusters, given_valid and len(dataset.examples))
     return Prepared(
@@ -184,7 +185,7 @@ def _material(settings: RunSettings, rows: Sequence[Example], encoder: Encoder |
     local = providers.kind(settings.provider).local_base
     return Material(
         examples=rows,
-        task=recognise(rows),
+        task=asked_task(settings.task, rows),
         context=encoder.context if encoder else None,
         context_bytes=_bytes_that_fit(encoder, rows) if encoder else 0,
         tokens=partial(_tokens, encoder) if encoder else None,

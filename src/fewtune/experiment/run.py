@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,12 @@ from fewtune.bases.folder import locate
 from fewtune.bases.shape import shape
 from fewtune.errors import FewtuneError, InterruptedByUser, from_os_error
 from fewtune.experiment.agreeing import Agreement, agree
-from fewtune.experiment.answering import TUNED, answer, systems
+from fewtune.experiment.answering import SYSTEMS, TUNED, answer, systems
 from fewtune.experiment.folder import held
 from fewtune.experiment.interruption import Interruption, watching
 from fewtune.experiment.judgement import Judgement, judge
+from fewtune.experiment.label_scoring import score_labels
+from fewtune.experiment.measures import Measures, measures
 from fewtune.experiment.measuring import PlanReading
 from fewtune.experiment.more_data import PART
 from fewtune.experiment.outcome import Outcome, search_through
@@ -47,6 +49,8 @@ class _Job:
     store: Runs
     watch: Watch
     interruption: Interruption
+    measures: Measures
+    address: str | None
     trackers: Sequence[str] = ()
     """Names of those that are told."""
     track: Track = untracked
@@ -58,10 +62,14 @@ def execute(
     home: Path,
     out: Path | None = None,
     budget: Budget | None = None,
+    address: str | None = None,
     track: Sequence[str] = (),
     watch: Watch = unwatched,
+    metrics: Mapping[str, object] | None = None,
 ) -> Summary:
     """Do, or go on with, the run of these settings; a run that is finished is only shown again, and told to `track`.
+
+    `metrics` holds those of the settings that were given as functions, by what they are called there.
 
     Raises any FewtuneError; after InterruptedByUser, UnfinishedError or a kill, the same call resumes.
     """
@@ -71,6 +79,7 @@ def execute(
         watch(Stage(name="prepare", text=f"Reading {settings.data}"))
         prepared = prepare_rows(settings)
         search = search_plan(settings, prepared)
+        measured_by = measures(settings, prepared, metrics or {})
         run_id = settings.run_id(prepared.dataset.sha256)
         folder = (out or home / "runs" / run_id).expanduser().resolve()
         store, given = Runs(home), budget or Budget()
@@ -92,6 +101,8 @@ def execute(
                 store=store,
                 watch=watch,
                 interruption=interruption,
+                measures=measured_by,
+                address=address,
                 trackers=track,
             )
             return _recorded(job, prepared, search, agreement)
@@ -101,6 +112,8 @@ def _finished(store: Runs, run_id: str, folder: Path, settings: RunSettings, giv
     """What the run has come to, unless it is not finished or more is asked of it now."""
     record = store.get(run_id)
     if record is None or record.state != "finished" or record.summary is None or record.folder != str(folder):
+        return None
+    if settings.judges_anew or RunSettings.from_json(record.settings).judging != settings.judging:
         return None
     summary = Summary.from_json(record.summary)
     if _is_extended(summary, settings, given, store.agreement(run_id)):
@@ -171,7 +184,7 @@ def _stages(job: _Job, prepared: Prepared, search: SearchPlan, agreement: Agreem
     files = write_parts(prepared, job.folder, prepared.row_shape)
     job.watch(Stage(name="load", text=f"Loading {job.settings.base}"))
     _tell_of_experts(job)
-    provider = connect(job.settings, prepared, job.folder)
+    provider = connect(job.settings, prepared, job.folder, job.address)
     outcome = _search(job, provider, prepared, search, agreement)
     files |= _keep_adapter(outcome.kept, job.folder)
     judgement = _judge(job, provider, prepared, outcome.kept)
@@ -184,14 +197,15 @@ def _stages(job: _Job, prepared: Prepared, search: SearchPlan, agreement: Agreem
     return summary
 
 
-def connect(settings: RunSettings, prepared: Prepared, folder: Path) -> Provider:
-    """The run's provider, with the run's rows and its folder for trials."""
+def connect(settings: RunSettings, prepared: Prepared, folder: Path, address: str | None = None) -> Provider:
+    """The run's provider, with the run's rows and its folder for trials; `address` is a cluster's."""
     workspace = Workspace(
         base=settings.base,
         examples={example.row: example for example in prepared.repaired.examples},
         folder=folder / "trials",
         four_bit=settings.four_bit,
         recipe=settings.recipe,
+        address=address,
     )
     return providers.connect(settings.provider, workspace)
 
@@ -257,8 +271,11 @@ def _judge(job: _Job, provider: Provider, prepared: Prepared, kept: PlanReading)
     job.watch(Stage(name="evaluate", text=f"Answering {counted(len(rows), 'held-out row')}"))
     chosen = systems(prepared, kept.model, job.settings.shots, job.settings.seed)
     answer(provider, chosen, prepared, job.store, job.id, job.watch, job.interruption)
+    if prepared.task.kind == "labels":
+        for system in chosen:
+            score_labels(provider, system, prepared, job.store, job.id, job.watch, job.interruption)
     shots = max(len(system.shots) for system in chosen)
-    return judge(rows, prepared.task.kind, job.store.predictions(job.id), shots)
+    return judge(rows, job.measures, job.store.predictions(job.id), shots, order=SYSTEMS)
 
 
 def rerun(record: RunRecord) -> RunSettings:

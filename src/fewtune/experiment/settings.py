@@ -15,9 +15,12 @@ Values = tuple[float, ...] | str
 _AXES = ("epochs", "batch_sizes", "learning_rates", "rank", "prompt_loss_weight", "adapt_top")
 """Settings of several values; in runs of version 0.1 the last three are single numbers."""
 _WITHOUT_IDENTITY = ("data", "trials", "more_data")
-_LATER = ("refit", "average_refit")
+_LATER = ("refit", "average_refit", "rung_share", "median_stop", "task")
 """Settings that count only where they are not at their default, so that runs from before there were any keep their
 identity."""
+
+JUDGING = ("metrics", "primary", "json_schema")
+"""What the answers are judged by is no part of a run's identity: when it changes, nothing is trained again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +84,14 @@ class RunSettings:
     """Codes of findings that are repaired though it is not recommended."""
     evaluate: bool = True
     """Judge base, few-shot prompt and tuned model on the test rows."""
+    task: str | None = None
+    """`text`, `labels` or `json`; None is what the rows look like."""
+    metrics: tuple[str, ...] = ()
+    """The user's own, as `module:function`, `file.py:function` or the name of an entry point."""
+    primary: str | None = None
+    """Name of the metric that decides; None is the task's."""
+    json_schema: str | None = None
+    """Path of a JSON Schema for the answers; None infers one from the training rows."""
     shots: int = 3
     """Worked examples in the few-shot prompt; fewer where the context is short."""
 
@@ -100,13 +111,22 @@ class RunSettings:
         whole = {name: tuple(value) for name, value in lists.items() if not isinstance(value, str)}
         return replace(read, **whole)
 
+    @property
+    def judging(self) -> tuple[object, ...]:
+        return tuple(getattr(self, name) for name in JUDGING)
+
+    @property
+    def judges_anew(self) -> bool:
+        """Whether it is judged by code or a file of the user's, which may have changed since."""
+        return bool(self.metrics or self.json_schema)
+
     def run_id(self, data_sha256: str) -> str:
         """Readable name and a digest of settings and data: the same command finds its run again."""
         default = {one.name: one.default for one in fields(self) if one.name in _LATER}
         told = {
             name: value
             for name, value in self.to_json().items()
-            if name not in _WITHOUT_IDENTITY and not (name in _LATER and value == default[name])
+            if name not in (*_WITHOUT_IDENTITY, *JUDGING) and not (name in _LATER and value == default[name])
         }
         digest = hashlib.sha256(json.dumps([told, data_sha256], sort_keys=True).encode()).hexdigest()
         stem = "".join(c if c.isalnum() else "-" for c in Path(self.data).stem.lower()).strip("-")

@@ -12,10 +12,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
 
-from fewtune.evaluation.comparison import Compared, Measured
 from fewtune.experiment.afterwards_reporting import more_data_part, refit_line
-from fewtune.experiment.answering import SYSTEMS
 from fewtune.experiment.data_reporting import data_part
+from fewtune.experiment.evaluation_reporting import (
+    difference_lines,
+    evaluation_part,
+    prediction_lines,
+    system_lines,
+)
 from fewtune.experiment.judgement import Judgement
 from fewtune.experiment.outcome import Outcome
 from fewtune.experiment.preparation import Prepared
@@ -23,14 +27,8 @@ from fewtune.experiment.search_reporting import saved_against_grid, search_part,
 from fewtune.experiment.settings import RunSettings
 from fewtune.report.summary import (
     CurvePoint,
-    Difference,
-    Interval,
-    MetricValue,
-    PredictionLine,
     Summary,
-    SystemLine,
 )
-from fewtune.statistics import Interval as Measure
 from fewtune.store.runs import PointRecord, PredictionRecord, RunRecord, Runs, TrialRecord
 from fewtune.types import Usage
 
@@ -38,7 +36,7 @@ _PACKAGES = ("fewtune", "torch", "transformers", "tokenizers", "safetensors", "o
 
 
 _OPTIONS = {"batch_sizes": "--batch-size", "learning_rates": "--learning-rate"}
-_REPAIR_OPTIONS = {"refused_repairs": "--no-repair", "accepted_repairs": "--repair"}
+_REPEATED = {"refused_repairs": "--no-repair", "accepted_repairs": "--repair", "metrics": "--metric"}
 
 
 def summarise_run(
@@ -73,12 +71,13 @@ def summarise_run(
         chosen=outcome.choice.selection.chosen,
         tied=outcome.choice.selection.tied,
         curves=_curves(points, {reading.trunk for reading in outcome.readings}),
-        systems=_systems(judgement.measured if judgement else {}),
-        differences=_differences(judgement.compared if judgement else {}),
-        predictions=_prediction_lines(prepared, predictions),
+        systems=system_lines(judgement) if judgement else (),
+        differences=difference_lines(judgement) if judgement else (),
+        predictions=prediction_lines(prepared, judgement, predictions) if judgement else (),
         files={name: str(path) for name, path in files.items()},
         search=search_part(outcome),
         saved_against_grid=saved,
+        evaluation=evaluation_part(judgement) if judgement else None,
         refit=refit_line(outcome, trials),
         more_data=more_data_part(outcome),
     )
@@ -110,8 +109,8 @@ def command(settings: RunSettings) -> str:
 
 
 def _words(name: str, value: Any) -> list[str]:
-    if name in _REPAIR_OPTIONS:
-        return [word for code in value for word in (_REPAIR_OPTIONS[name], code)]
+    if name in _REPEATED:
+        return [word for one in value for word in (_REPEATED[name], one)]
     option = _OPTIONS.get(name, "--" + name.replace("_", "-"))
     if isinstance(value, bool):
         return [option if value else option.replace("--", "--no-", 1)]
@@ -155,45 +154,3 @@ def _curves(points: Sequence[PointRecord], trunks: Collection[str]) -> dict[str,
             )
         )
     return {name: tuple(curve) for name, curve in curves.items()}
-
-
-def _systems(measured: Mapping[str, Mapping[str, Measured]]) -> tuple[SystemLine, ...]:
-    return tuple(
-        SystemLine(
-            name=name,
-            metrics={metric: _metric_value(one.value, one.interval) for metric, one in measured[name].items()},
-            rows=max((one.n for one in measured[name].values()), default=0),
-        )
-        for name in SYSTEMS
-        if name in measured
-    )
-
-
-def _differences(compared: Mapping[str, Mapping[str, Compared]]) -> tuple[Difference, ...]:
-    return tuple(
-        Difference(against=rival, metric=metric, value=_metric_value(one.value, one.interval), verdict=one.verdict)
-        for rival, metrics in compared.items()
-        for metric, one in metrics.items()
-    )
-
-
-def _metric_value(value: float, interval: Measure | None) -> MetricValue:
-    shown = Interval(low=interval.low, high=interval.high) if interval else None
-    return MetricValue(value=value, interval=shown)
-
-
-def _prediction_lines(prepared: Prepared, predictions: Sequence[PredictionRecord]) -> tuple[PredictionLine, ...]:
-    answers: dict[int, dict[str, str]] = defaultdict(dict)
-    for one in predictions:
-        if one.text is not None:
-            answers[one.row][one.system] = one.text
-    return tuple(
-        PredictionLine(
-            source=str(example.source),
-            prompt=example.prompt,
-            expected=example.completion,
-            answers={name: answers[example.row][name] for name in SYSTEMS if name in answers[example.row]},
-        )
-        for example in prepared.split.test
-        if example.row in answers
-    )

@@ -22,6 +22,9 @@ class Kind:
     """Training costs money, so it needs a budget in dollars."""
     pauses: bool = True
     """As `Capabilities.can_pause`."""
+    elsewhere: bool = False
+    """It trains on machines that have an `address`, so what fits into this one says nothing of them; what they leave
+    in the run's folder is as `local` leaves it, and is used without them."""
     extra: str | None = None
     """The optional dependencies that it needs, as pip knows them, ..."""
     packages: tuple[str, ...] = ()
@@ -36,6 +39,13 @@ KINDS = {
         local_base=True,
         extra="local",
         packages=("torch", "transformers"),
+    ),
+    "ray": Kind(
+        factory="fewtune.providers.ray_cluster:RayProvider",
+        local_base=True,
+        elsewhere=True,
+        extra="ray",
+        packages=("ray", "torch", "transformers"),
     ),
     "openai": Kind(
         factory="fewtune.providers.openai_compatible:OpenAIProvider",

@@ -84,6 +84,8 @@ class Workspace:
     """Keep the base in 4 bits, where it is on this machine."""
     recipe: str | None = None
     """How a base on this machine is given its rows: "chat" or "completion"; None takes the base's own."""
+    address: str | None = None
+    """Of the cluster to train on, where there is one to be named."""
 
 
 @dataclass(frozen=True, kw_only=True)

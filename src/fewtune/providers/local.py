@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import cached_property
 from itertools import groupby, islice
-from pathlib import Path
 
 from fewtune.data.chat import with_rejected
 from fewtune.data.encode import Encoded
@@ -41,15 +39,14 @@ from fewtune.providers.contract import (
     Workspace,
     averaged,
 )
-from fewtune.providers.states import States
-from fewtune.schedule.order import steps_per_epoch
-from fewtune.types import Plan, Usage
+from fewtune.providers.trial_folder import TrialFolder
+from fewtune.types import Usage
 
 SECONDS_BETWEEN_SAVES = 60.0
 _SCORED_TOGETHER = 256
 """Requests to score that are taken before the first is answered."""
 
-_CAPABILITIES = Capabilities(
+CAPABILITIES = Capabilities(
     can_pause=True,
     can_fork=True,
     can_branch=True,
@@ -75,29 +72,28 @@ _CAPABILITIES = Capabilities(
 class LocalProvider:
     """Handles are trial ids; a model name is `<trial id>@<step>`, a folder below the workspace."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, base: BaseModel | None = None) -> None:
+        """A base that is in memory already need not be loaded."""
         self._workspace = workspace
+        self._loaded = base
+        self._kept = TrialFolder(workspace.folder)
         self._trainings: dict[str, Training] = {}
 
     @property
     def capabilities(self) -> Capabilities:
-        return _CAPABILITIES
+        return CAPABILITIES
 
     @cached_property
     def base(self) -> BaseModel:
         """Loaded when first needed, then kept."""
-        return load(self._workspace.base, four_bit=self._workspace.four_bit, recipe=self._workspace.recipe)
+        workspace = self._workspace
+        return self._loaded or load(workspace.base, four_bit=workspace.four_bit, recipe=workspace.recipe)
 
     def start(self, trials: Sequence[Trial]) -> tuple[str, ...]:
         for trial in trials:
-            admission.check(trial, _CAPABILITIES)
+            admission.check(trial, CAPABILITIES)
         self._check_memory(trials)
-        for trial in trials:
-            states = self._states(trial.id)
-            if not states.known("trial"):
-                if trial.branches:
-                    self._branch(trial)
-                states.save("trial", asdict(trial))
+        self._kept.enlist(trials)
         return tuple(trial.id for trial in trials)
 
     def _check_memory(self, trials: Sequence[Trial]) -> None:
@@ -111,23 +107,13 @@ class LocalProvider:
             recipe=self._workspace.recipe,
         )
 
-    def _branch(self, trial: Trial) -> None:
-        """Give the new trial its parent's whole state, optimizer and all."""
-        handle, _, step = (trial.parent or "").rpartition("@")
-        if not (handle and step.isdecimal()):
-            raise UsageError(f"Trial {trial.id!r} branches, but its parent {trial.parent!r} is no checkpoint.")
-        if not checkpoint.copy_point(self._folder(handle), int(step), self._folder(trial.id)):
-            raise UsageError(
-                f"Trial {handle!r} does not stand at step {step}, so {trial.id!r} cannot branch off there.",
-                fix="Advance it to that step, then branch.",
-            )
-
     def advance(self, targets: Mapping[str, int | None]) -> Generator[Event, None, None]:
         trainings: dict[str, Training] = {}
         for handle in targets:
-            yield from self._saved_checkpoints(handle)
-            if self._states(handle).known("ended"):
-                yield self._ended(handle)
+            # Told again each time, so that a caller killed before it took note misses none.
+            yield from self._kept.checkpoints(handle)
+            if ended := self._kept.ended(handle):
+                yield ended
             else:
                 trainings[handle] = self._training(handle)
         with self._saved_at_the_end(trainings):
@@ -149,7 +135,7 @@ class LocalProvider:
 
     def _save(self, trainings: Mapping[str, Training]) -> None:
         for handle, training in trainings.items():
-            checkpoint.save_training(training, self._folder(handle))
+            checkpoint.save_training(training, self._kept.path(handle))
 
     def _advance(self, trainings: Mapping[str, Training], limits: Mapping[str, int]) -> Iterator[Event]:
         saved = dict.fromkeys(trainings, time.monotonic())
@@ -167,27 +153,20 @@ class LocalProvider:
             if ended:
                 yield ended
             if progress.validation is not None or time.monotonic() - saved[progress.name] > SECONDS_BETWEEN_SAVES:
-                checkpoint.save_training(training, self._folder(progress.name))
+                checkpoint.save_training(training, self._kept.path(progress.name))
                 saved[progress.name] = time.monotonic()
         for handle, training in trainings.items():
             if training.step == training.task.steps:
                 yield self._finish(handle, training)
 
     def _epoch_ended(self, training: Training, handle: str) -> Checkpoint:
-        folder = self._folder(handle) / f"step-{training.step:08d}"
+        folder = self._kept.adapter(handle, training.step)
         checkpoint.save_adapter(training.result, folder, self.base)
-        return _checkpoint(handle, folder, training.task.steps_per_epoch)
-
-    def _saved_checkpoints(self, handle: str) -> Iterator[Checkpoint]:
-        """Told again each time, so that a caller killed before it took note misses none."""
-        trial = self._trial(handle)
-        steps = steps_per_epoch(len(trial.train_rows), trial.plan.rows_per_step)
-        for folder in sorted(self._folder(handle).glob("step-????????")):
-            yield _checkpoint(handle, folder, steps)
+        return self._kept.checkpoint(handle, training.step, training.task.steps_per_epoch)
 
     def _finish(self, handle: str, training: Training) -> Finished:
         finished = Finished(handle=handle, model=f"{handle}@{training.step}", usage=_usage(training))
-        self._states(handle).save("ended", {"finished": asdict(finished)})
+        self._kept.end(finished)
         return finished
 
     def _fail(self, handle: str, error: NonFiniteLoss) -> Failure:
@@ -198,15 +177,11 @@ class LocalProvider:
             text=f"The loss stopped being a number at step {error.step} (rows {rows}). A lower learning rate may help.",
             step=error.step,
         )
-        self._states(handle).save("ended", {"failure": asdict(failure)})
+        self._kept.end(failure)
         return failure
 
     def cancel(self, handles: Sequence[str]) -> None:
-        for handle in handles:
-            self._trial(handle)
-            if not self._states(handle).known("ended"):
-                failure = Failure(handle=handle, code="cancelled", text="Cancelled.")
-                self._states(handle).save("ended", {"failure": asdict(failure)})
+        self._kept.cancel(handles)
 
     def sample(self, model: str, requests: Iterable[Request | None]) -> Iterator[Reply]:
         adapter = self._adapter(model)
@@ -264,7 +239,7 @@ class LocalProvider:
 
     def _single(self, model: str) -> Adapter:
         handle, _, step = model.rpartition("@")
-        folder = self._folder(handle) / f"step-{int(step):08d}" if handle and step.isdecimal() else None
+        folder = self._kept.adapter(handle, int(step)) if handle and step.isdecimal() else None
         if folder is None or not folder.exists():
             raise UsageError(f"There is no model {model!r} here.", fix="Use `base` or the model of a checkpoint.")
         if not checkpoint.is_whole(folder):
@@ -273,7 +248,7 @@ class LocalProvider:
 
     def _training(self, handle: str) -> Training:
         if handle not in self._trainings:
-            trial = self._trial(handle)
+            trial = self._kept.trial(handle)
             task = Task(
                 plan=trial.plan,
                 seed=trial.seed,
@@ -282,17 +257,8 @@ class LocalProvider:
                 rejected=self._rejected(trial.train_rows),
             )
             parent = self._adapter(trial.parent) if trial.parent and not trial.branches else None
-            self._trainings[handle] = checkpoint.open_training(self.base, task, self._folder(handle), parent)
+            self._trainings[handle] = checkpoint.open_training(self.base, task, self._kept.path(handle), parent)
         return self._trainings[handle]
-
-    def _trial(self, handle: str) -> Trial:
-        states = self._states(handle)
-        if not states.known("trial"):
-            raise UsageError(f"No trial {handle!r} was started here.", where=str(self._workspace.folder))
-        stored = states.load("trial")
-        stored["plan"] = Plan(**stored["plan"])
-        stored["train_rows"], stored["valid_rows"] = tuple(stored["train_rows"]), tuple(stored["valid_rows"])
-        return Trial(**stored)
 
     def _encode(self, rows: Sequence[int]) -> tuple[Encoded, ...]:
         return tuple(self.base.encoder.example(self._workspace.examples[row]) for row in rows)
@@ -305,29 +271,11 @@ class LocalProvider:
             raise DataError(f"{len(examples) - len(pairs)} of {len(examples)} rows have no rejected answer.")
         return {row: self.base.encoder.example(example) for row, example in pairs.items()}
 
-    def _ended(self, handle: str) -> Event:
-        stored = self._states(handle).load("ended")
-        if "failure" in stored:
-            return Failure(**stored["failure"])
-        finished = stored["finished"]
-        return Finished(handle=handle, model=finished["model"], usage=Usage(**finished["usage"]))
-
-    def _folder(self, handle: str) -> Path:
-        return States(self._workspace.folder).path(handle, "")
-
-    def _states(self, handle: str) -> States:
-        return States(self._folder(handle))
-
 
 def _limits(trainings: Mapping[str, Training], targets: Mapping[str, int | None]) -> dict[str, int]:
     ends = {handle: training.task.steps for handle, training in trainings.items()}
     asked = {handle: end if (target := targets[handle]) is None else target for handle, end in ends.items()}
     return {handle: min(end, asked[handle]) for handle, end in ends.items()}
-
-
-def _checkpoint(handle: str, folder: Path, steps_per_epoch: int) -> Checkpoint:
-    step = int(folder.name.rpartition("-")[2])
-    return Checkpoint(handle=handle, step=step, epoch=step // steps_per_epoch, model=f"{handle}@{step}", folder=folder)
 
 
 def _point(progress: Progress, training: Training) -> Point:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from fewtune.evaluation import comparison as evaluation
@@ -13,9 +13,10 @@ from fewtune.report.metrics import Metric
 from fewtune.report.predictions import predictions
 from fewtune.report.summary import SCHEMA_VERSION, Interval, MetricValue, Summary
 from fewtune.statistics import Interval as Measure
-from fewtune.statistics import independent_difference
+from fewtune.statistics import holm, independent_difference
 
 _TUNED = "tuned"
+_ALPHA = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,8 @@ class RunDifference:
     """Whether it is row by row on rows that both held out; else the two judged different rows."""
     rows: int
     """Shared rows; 0 where it is not paired."""
+    p: float | None
+    """Two-sided p of the paired test, corrected for the number of runs; None where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +104,7 @@ def compare_runs(summaries: Sequence[Summary]) -> RunsComparison:
     )
     return RunsComparison(
         runs=tuple(map(_run_line, summaries)),
-        differences=differences,
+        differences=tuple(_corrected(differences)),
         settings=_settings(summaries),
         predictions=tuple(_shared_row(key, summaries, rows) for key in shared),
         notes=(*_notes(summaries, rows), *_not_by_row(differences)),
@@ -180,6 +183,16 @@ def _differences(
             yield _unpaired(first, other, metric, one[metric.name], two[metric.name])
 
 
+def _corrected(differences: Sequence[RunDifference]) -> Iterable[RunDifference]:
+    """Of several runs one is better by luck sooner than of one: p and verdict by Holm's method, metric by metric."""
+    tested = [one for one in differences if one.p is not None]
+    ps = {name: holm([one.p or 0.0 for one in tested if one.metric == name]) for name in {one.metric for one in tested}}
+    places = {name: iter(found) for name, found in ps.items()}
+    for one in differences:
+        p = next(places[one.metric]) if one.p is not None else None
+        yield one if p is None else replace(one, p=p, verdict=one.verdict if p < _ALPHA else "tied")
+
+
 def _paired(first: Summary, other: Summary, metric: Metric, pairs: Sequence[tuple[float, float]]) -> RunDifference:
     mine, theirs = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     binary = set(mine) | set(theirs) <= {0, 1}
@@ -192,6 +205,7 @@ def _paired(first: Summary, other: Summary, metric: Metric, pairs: Sequence[tupl
         verdict=found.verdict,
         paired=True,
         rows=len(pairs),
+        p=found.p,
     )
 
 
@@ -209,6 +223,7 @@ def _unpaired(first: Summary, other: Summary, metric: Metric, one: MetricValue, 
         verdict=_verdict(interval, lower_is_better=bool(metric.lower_is_better)),
         paired=False,
         rows=0,
+        p=None,
     )
 
 

@@ -63,7 +63,7 @@ def _cell(run: RunLine, found: RunsComparison, metric: Metric) -> Cell | None:
 
 
 def _against(metric: Metric, found: RunDifference) -> Against:
-    line = Difference(against=found.against, metric=found.metric, value=found.value, verdict=found.verdict)
+    line = Difference(against=found.against, metric=found.metric, value=found.value, verdict=found.verdict, p=found.p)
     return against(metric, line)
 
 

@@ -62,7 +62,7 @@ class SystemLine:
 
     name: str
     metrics: Mapping[str, MetricValue]
-    """`loss`, `token_accuracy`, `chrf`, `exact_match`; a metric that cannot be had is absent."""
+    """By the names in `evaluation.metrics`; a metric that cannot be had is absent."""
     rows: int
 
 

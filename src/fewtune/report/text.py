@@ -15,6 +15,7 @@ SHOWN_TRIALS = 5
 _VERDICT_STYLES = {"better": "bold green", "worse": "bold red"}
 _MARK_STYLES = {"chosen": "bold", "failed": "red"}
 _SEVERITY_STYLES = {"error": "red", "warning": "yellow"}
+_PLACES = {"local": "on this machine", "ray": "on a Ray cluster"}
 
 
 def render_text(summary: Summary, console: Console) -> None:
@@ -35,7 +36,7 @@ def plain(text: str, style: str = "") -> Text:
 
 def _circumstances(summary: Summary) -> str:
     state = "" if summary.state == "finished" else f"{summary.state}, "
-    place = "on this machine" if summary.provider == "local" else f"at {summary.provider}"
+    place = _PLACES.get(summary.provider, f"at {summary.provider}")
     return f"{summary.id}: {state}{words.duration(summary.seconds)}, {words.dollars(summary.usd)}, {place}"
 
 

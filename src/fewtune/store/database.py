@@ -19,6 +19,7 @@ from sqlalchemy import (
     Table,
     create_engine,
     event,
+    inspect,
     text,
 )
 from sqlalchemy.exc import DatabaseError
@@ -100,6 +101,7 @@ predictions = Table(
     Column("seconds", Float),
     Column("log_likelihoods", _OPTIONAL_JSON),
     Column("greedy", _OPTIONAL_JSON),
+    Column("label_log_likelihoods", _OPTIONAL_JSON),
 )
 
 
@@ -121,7 +123,18 @@ def _m002_agreements(connection: Connection) -> None:
     schema.create_all(connection, tables=[agreements])
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_m001_first_tables, _m002_agreements)
+def _m003_label_log_likelihoods(connection: Connection) -> None:
+    # A new file has it from its first tables.
+    known = {column["name"] for column in inspect(connection).get_columns("predictions")}
+    if "label_log_likelihoods" not in known:
+        connection.execute(text("ALTER TABLE predictions ADD COLUMN label_log_likelihoods JSON"))
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
+    _m001_first_tables,
+    _m002_agreements,
+    _m003_label_log_likelihoods,
+)
 """Never edited, only appended to; the file's user_version counts how many it has seen."""
 
 

@@ -85,6 +85,8 @@ class PredictionRecord:
     seconds: float | None = None
     log_likelihoods: list[float] | None = None
     greedy: list[bool] | None = None
+    label_log_likelihoods: dict[str, float] | None = None
+    """Of each label of a labelling task as the answer, its stop included."""
 
 
 @dataclass(frozen=True, kw_only=True)

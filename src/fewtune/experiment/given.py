@@ -1,4 +1,4 @@
-"""Options whose values say more than their type."""
+"""Options as they are given, checked for what they can mean."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from fewtune.errors import UsageError
 
 
-def recipe(given: str | None) -> str | None:
+def recipe_named(given: str | None) -> str | None:
     if given not in (None, "chat", "completion"):
         raise UsageError(
             f"There is no recipe {given!r} to train by.",
@@ -16,7 +16,7 @@ def recipe(given: str | None) -> str | None:
     return given
 
 
-def size(given: float | None) -> float | int | None:
+def size_given(given: float | None) -> float | int | None:
     """A share below 1 stays one; a whole number counts rows."""
     if given is None or given < 1:
         return given
@@ -25,7 +25,9 @@ def size(given: float | None) -> float | int | None:
     return int(given)
 
 
-def halves(given: bool | None, rung_share: float | None, median_stop: bool | None, *, searches: bool) -> bool | None:
+def halving_given(
+    given: bool | None, rung_share: float | None, median_stop: bool | None, searches: bool
+) -> bool | None:
     """As given; else a share of the rows makes a rung, the median rule does without, and a sweep decides by itself."""
     if given is not None:
         return given

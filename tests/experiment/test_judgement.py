@@ -1,0 +1,181 @@
+"""Answers of any systems to the same rows, judged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from fewtune.data.task import Task
+from fewtune.evaluation.metrics import PRIMARY, every_metric
+from fewtune.evaluation.own_metric import own_metric
+from fewtune.experiment.evaluation_reporting import difference_lines, evaluation_part, system_lines
+from fewtune.experiment.judgement import Judgement, judge
+from fewtune.experiment.measures import Measures
+from fewtune.report.summary import Difference
+from fewtune.store.runs import PredictionRecord
+from fewtune.types import Example, Source
+
+ORDER = ("base", "few-shot", "tf-idf", "runner-up", "tuned")
+
+
+def examples(*pairs: tuple[str, str]) -> list[Example]:
+    return [
+        Example(row=row, prompt=prompt, completion=completion, source=Source(file="rows.csv", line=row + 2))
+        for row, (prompt, completion) in enumerate(pairs)
+    ]
+
+
+def measures(kind: str, labels: Sequence[str] = (), **values: object) -> Measures:
+    task = Task(kind=kind, labels=tuple(labels))  # type: ignore[arg-type]
+    given = {"metrics": every_metric(kind), "primary": PRIMARY[task.kind], "asked": False, **values}
+    return Measures(task=task, **given)  # type: ignore[arg-type]
+
+
+def answers(texts: Mapping[str, Sequence[str]]) -> list[PredictionRecord]:
+    return [
+        PredictionRecord(system=system, row=row, text=text)
+        for system, found in texts.items()
+        for row, text in enumerate(found)
+    ]
+
+
+def labelled(texts: Mapping[str, Sequence[str]], rows: int = 12) -> Judgement:
+    asked = examples(*((f"prompt {row}", "refund" if row % 2 else "delivery") for row in range(rows)))
+    return judge(asked, measures("labels", ("delivery", "refund")), answers(texts), 0, order=ORDER)
+
+
+RIGHT = ["delivery", "refund"] * 6
+WRONG = ["refund", "delivery"] * 6
+
+
+def test_any_systems_are_measured_in_their_order_and_unknown_ones_come_last() -> None:
+    found = labelled({"tuned": RIGHT, "mine": WRONG, "base": WRONG, "tf-idf": RIGHT})
+    assert [line.name for line in system_lines(found)] == ["base", "tf-idf", "tuned", "mine"]
+    assert set(found.compared) == {"base", "tf-idf", "mine"}
+
+
+def test_a_rival_that_is_as_good_decides_against_tuning() -> None:
+    found = labelled({"tuned": RIGHT, "base": WRONG, "tf-idf": RIGHT})
+    assert found.compared["base"]["exact_match"].verdict == "better"
+    assert found.sentence.startswith("Do not tune")
+    assert "TF-IDF with logistic regression" in found.sentence
+
+
+def test_another_tuned_model_is_compared_and_does_not_speak_against_tuning() -> None:
+    found = labelled({"tuned": RIGHT, "base": WRONG, "runner-up": RIGHT})
+    assert found.compared["runner-up"]["exact_match"].verdict == "tied"
+    assert found.sentence.startswith("Use the tuned model")
+
+
+def test_p_is_corrected_for_the_number_of_rivals() -> None:
+    alone = labelled({"tuned": RIGHT, "base": WRONG})
+    among = labelled({"tuned": RIGHT, "base": WRONG, "few-shot": WRONG, "tf-idf": WRONG})
+
+    def p(found: Judgement) -> float:
+        return next(one.p or 0 for one in difference_lines(found) if one.metric == "exact_match")
+
+    assert p(alone) == pytest.approx(2 / 2**12)
+    assert p(among) == pytest.approx(3 * 2 / 2**12)
+
+
+def test_an_answer_that_is_no_label_or_empty_is_told_and_counted_as_wrong() -> None:
+    found = labelled({"tuned": ["delivery", "Refund ", "", "no idea"], "base": RIGHT[:4]}, rows=4)
+    assert list(found.invalid["tuned"]) == [None, None, "empty", "not a label"]
+    assert found.measured["tuned"]["exact_match"].value == 0.5
+    assert evaluation_part(found).labels["tuned"].outside == 2
+
+
+def test_the_likelihoods_of_the_labels_give_an_answer_within_the_set_and_its_confidence() -> None:
+    scores = {"delivery": -1.0, "refund": -1.0 - math.log(3)}
+    rows = examples(("a", "delivery"), ("b", "refund"))
+    records = [
+        PredictionRecord(system="tuned", row=row, text="nonsense", label_log_likelihoods=scores) for row in (0, 1)
+    ]
+    found = judge(rows, measures("labels", ("delivery", "refund")), records, 0, order=ORDER)
+    assert found.measured["tuned"]["constrained_accuracy"].value == 0.5
+    assert found.measured["tuned"]["exact_match"].value == 0
+    table = evaluation_part(found).labels["tuned"]
+    assert [(one.rows, one.confidence) for one in table.calibration] == [(2, pytest.approx(0.75))]
+    assert table.calibration_error == pytest.approx(0.25)
+
+
+def test_rows_with_the_same_prompt_are_references_of_each_other_but_labels_contradict() -> None:
+    rows = examples(("Say hello.", "hello"), ("Say hello. ", "hi"), ("Bye?", "bye"))
+    said = answers({"tuned": ["hi", "hi", "bye"]})
+    assert judge(rows, measures("text"), said, 0, order=ORDER).measured["tuned"]["exact_match"].value == 1
+    found = judge(rows, measures("labels", ("hello", "hi", "bye")), said, 0, order=ORDER)
+    assert found.measured["tuned"]["exact_match"].value == pytest.approx(2 / 3)
+
+
+def test_a_system_without_likelihoods_is_compared_in_what_it_has() -> None:
+    rows = examples(*((f"prompt {row}", f"answer {row}") for row in range(8)))
+    likely = [
+        PredictionRecord(system=name, row=row, text=f"answer {row}", log_likelihoods=[value - row / 9, -30.0])
+        for name, value in (("tuned", -1.0), ("base", -2.0))
+        for row in range(8)
+    ]
+    found = judge(rows, measures("text"), [*likely, *answers({"tf-idf": ["x"] * 8})], 0, order=ORDER)
+    assert found.primary == "loss"
+    assert "loss" in found.compared["base"] and "loss" not in found.compared["tf-idf"]
+    assert "chrf" in found.compared["tf-idf"]
+    assert found.measured["tuned"]["loss"].value == pytest.approx(1 + sum(range(8)) / 72)
+
+
+def test_where_nobody_tells_a_loss_the_likeness_of_the_texts_decides() -> None:
+    rows = examples(*((f"prompt {row}", f"answer {row}") for row in range(8)))
+    found = judge(
+        rows,
+        measures("text"),
+        answers({"tuned": [f"answer {2 * n}" for n in range(8)], "base": ["x"] * 8}),
+        0,
+        order=ORDER,
+    )
+    assert found.primary == evaluation_part(found).primary == "chrf"
+    assert "chrf" in found.sentence
+
+
+def test_rows_that_a_metric_fails_on_are_counted_and_the_others_compared() -> None:
+    def fussy(answer: str, expected: str) -> float:
+        if answer == "7":
+            raise KeyError(answer)
+        return float(answer)
+
+    rows = examples(*((f"prompt {row}", "0") for row in range(10)))
+    numbers = [str(number) for number in range(10)]
+    mine = measures("text", metrics=(own_metric(fussy, "x:fussy"), *every_metric("text")), primary="fussy")
+    found = judge(rows, mine, answers({"tuned": numbers, "base": ["0"] * 10}), 0, order=ORDER)
+    (failing,) = evaluation_part(found).failing
+    assert (failing.metric, failing.system, failing.rows) == ("fussy", "tuned", 1)
+    assert failing.reason == "raised KeyError: '7'"
+    assert found.compared["base"]["fussy"].n == 9
+    assert found.primary == "fussy"
+    assert found.row_values["tuned"]["fussy"][7] is None
+
+
+def test_a_metric_that_fails_everywhere_is_shown_as_failing_and_nothing_else() -> None:
+    def broken(answer: str, expected: str) -> float:
+        return math.nan
+
+    rows = examples(("a", "b"), ("c", "d"))
+    mine = measures("text", metrics=(own_metric(broken, "x:broken"), *every_metric("text")))
+    found = judge(rows, mine, answers({"tuned": ["b", "d"], "base": ["b", "d"]}), 0, order=ORDER)
+    part = evaluation_part(found)
+    assert [(one.system, one.rows) for one in part.failing] == [("base", 2), ("tuned", 2)]
+    assert "broken" not in found.measured["tuned"]
+    assert [line.name for line in part.metrics if line.own] == ["broken"]
+
+
+def test_what_has_no_better_is_shown_and_not_compared() -> None:
+    rows = examples(*((f"prompt {row}", "one two three") for row in range(8)))
+    found = judge(rows, measures("text"), answers({"tuned": ["one two"] * 8, "base": ["one"] * 8}), 0, order=ORDER)
+    assert found.measured["tuned"]["length_ratio"].value == pytest.approx(2 / 3)
+    compared: set[str] = {line.metric for line in difference_lines(found) if isinstance(line, Difference)}
+    assert not compared & {"length_ratio", "distinct_1", "perplexity"}
+
+
+def test_one_row_tells_nothing() -> None:
+    found = judge(examples(("a", "b")), measures("text"), answers({"tuned": ["b"], "base": ["c"]}), 0, order=ORDER)
+    assert {one.verdict for one in found.compared["base"].values()} == {"cannot be told"}
+    assert all(one.interval is None for one in found.measured["tuned"].values())
