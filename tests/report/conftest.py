@@ -429,7 +429,10 @@ EVALUATED = replace(
                 FieldLine(path="item", rows=60, precision=0.93, recall=0.9, f1=0.915),
                 FieldLine(path="address.city", rows=31, precision=None, recall=0.0, f1=0.0),
             ),
-            "base": (FieldLine(path="item", rows=60, precision=0.2, recall=0.1, f1=0.133),),
+            "base": (
+                FieldLine(path="item", rows=60, precision=0.2, recall=0.1, f1=0.133),
+                FieldLine(path="colour", rows=0, precision=0.0, recall=None, f1=0.0),
+            ),
         },
         copying={
             "tuned": Copying(

@@ -59,6 +59,9 @@ class FieldRow:
 class Fields:
     systems: tuple[str, ...]
     rows: tuple[FieldRow, ...]
+    """Of the fields that some row asks for."""
+    invented: tuple[tuple[str, tuple[str, ...]], ...]
+    """By system, the fields that it gave though no row asks for them; systems without any are left out."""
 
 
 def labels(summary: Summary) -> tuple[Labels, ...]:
@@ -75,9 +78,12 @@ def fields(summary: Summary) -> Fields | None:
     paths = dict.fromkeys(path for name in names for path in lines[name])
     if not paths:
         return None
+    rows = (FieldRow(path=path, cells=tuple(lines[name].get(path) for name in names)) for path in paths)
+    invented = ((name, tuple(line.path for line in found[name] if not line.rows)) for name in names)
     return Fields(
         systems=tuple(names),
-        rows=tuple(FieldRow(path=path, cells=tuple(lines[name].get(path) for name in names)) for path in paths),
+        rows=tuple(row for row in rows if row.rows),
+        invented=tuple((name, given) for name, given in invented if given),
     )
 
 

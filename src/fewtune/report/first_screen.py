@@ -68,7 +68,7 @@ def verdict_parts(verdict: str) -> tuple[str, str]:
 _ADVICE = {
     "Use the tuned model": "On prompts that it has never seen it does better than every cheaper rival.",
     "Do not use the tuned model": "Something cheaper, which is named here, answers better.",
-    "Do not tune": "Nothing is gained over something cheaper that is named here; more examples may change that.",
+    "Do not tune": "Nothing is gained over something cheaper, which is named here; more examples may change that.",
     "Cannot be told": "Keep more rows out of the training, with --test, and run it again.",
 }
 
