@@ -41,11 +41,10 @@ def runs_table(found: RunsComparison, summaries: tuple[Summary, ...]) -> RunsTab
 
 
 def _row(run: RunLine, found: RunsComparison, shown: tuple[Metric, ...]) -> RunRow:
-    place = "on this machine" if run.provider == "local" else f"at {run.provider}"
     return RunRow(
         run=run,
         title=words.printable(run.id),
-        cost=f"{words.duration(run.seconds)}, {words.dollars(run.usd)} {place}",
+        cost=f"{words.duration(run.seconds)}, {words.dollars(run.usd)} {words.place(run.provider)}",
         cells=tuple(_cell(run, found, metric) for metric in shown),
     )
 
