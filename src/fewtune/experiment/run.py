@@ -285,14 +285,14 @@ def _search(job: _Job, provider: Provider, prepared: Prepared, search: SearchPla
 
 def _forgetting(job: _Job) -> Watch:
     """Answers of a tuned model that may not be the kept one any more go as soon as something is trained again that
-    might be."""
+    might be, and with them those to prompts with examples of the rows that the kept one has learnt."""
     trained = False
 
     def watch(event: Progress) -> None:
         nonlocal trained
         if isinstance(event, Training) and not trained and not event.trial.startswith(PART):
             trained = True
-            for name in (TUNED, RUNNER_UP):
+            for name in (TUNED, RUNNER_UP, FEW_SHOT, FEW_SHOT_NEAREST):
                 job.store.forget_predictions(job.id, name)
         job.watch(event)
 
