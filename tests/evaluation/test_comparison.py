@@ -150,6 +150,12 @@ def test_the_sentence_claims_nothing_where_nothing_can_be_told(n: int, words: st
     assert verdict_sentence({"base": unknown}, metric="loss", higher_is_better=False) == f"Cannot be told: {words}."
 
 
+def test_a_rival_in_the_plural_keeps_its_grammar() -> None:
+    close = compare(NOISY, BASE, higher_is_better=False, binary=False)
+    sentence = verdict_sentence({"few-shot-nearest": close}, metric="loss", higher_is_better=False)
+    assert "the prompt with the nearest examples' (" in sentence
+
+
 def test_the_sentence_says_when_there_was_no_rival() -> None:
     assert verdict_sentence({}, metric="loss", higher_is_better=False).startswith("Cannot be told")
 

@@ -10,9 +10,11 @@ import pytest
 from fewtune.data.task import Task
 from fewtune.evaluation.metrics import PRIMARY, every_metric
 from fewtune.evaluation.own_metric import own_metric
+from fewtune.experiment.evaluating import Evaluated
 from fewtune.experiment.evaluation_reporting import difference_lines, evaluation_part, system_lines
 from fewtune.experiment.judgement import Judgement, judge
 from fewtune.experiment.measures import Measures
+from fewtune.report.evaluation_part import EvaluationPart
 from fewtune.report.summary import Difference
 from fewtune.store.runs import PredictionRecord
 from fewtune.types import Example, Source
@@ -44,6 +46,12 @@ def answers(texts: Mapping[str, Sequence[str]]) -> list[PredictionRecord]:
 def labelled(texts: Mapping[str, Sequence[str]], rows: int = 12) -> Judgement:
     asked = examples(*((f"prompt {row}", "refund" if row % 2 else "delivery") for row in range(rows)))
     return judge(asked, measures("labels", ("delivery", "refund")), answers(texts), 0, order=ORDER)
+
+
+def told(found: Judgement) -> EvaluationPart:
+    """With nothing measured beside the answers."""
+    beside = Evaluated(predictions=(), shots=0, copying={}, forgetting=None, judged=(), usd=0.0)
+    return evaluation_part(found, beside)
 
 
 RIGHT = ["delivery", "refund"] * 6
@@ -84,7 +92,7 @@ def test_an_answer_that_is_no_label_or_empty_is_told_and_counted_as_wrong() -> N
     found = labelled({"tuned": ["delivery", "Refund ", "", "no idea"], "base": RIGHT[:4]}, rows=4)
     assert list(found.invalid["tuned"]) == [None, None, "empty", "not a label"]
     assert found.measured["tuned"]["exact_match"].value == 0.5
-    assert evaluation_part(found).labels["tuned"].outside == 2
+    assert told(found).labels["tuned"].outside == 2
 
 
 def test_the_likelihoods_of_the_labels_give_an_answer_within_the_set_and_its_confidence() -> None:
@@ -96,9 +104,35 @@ def test_the_likelihoods_of_the_labels_give_an_answer_within_the_set_and_its_con
     found = judge(rows, measures("labels", ("delivery", "refund")), records, 0, order=ORDER)
     assert found.measured["tuned"]["constrained_accuracy"].value == 0.5
     assert found.measured["tuned"]["exact_match"].value == 0
-    table = evaluation_part(found).labels["tuned"]
+    table = told(found).labels["tuned"]
     assert [(one.rows, one.confidence) for one in table.calibration] == [(2, pytest.approx(0.75))]
     assert table.calibration_error == pytest.approx(0.25)
+
+
+def test_a_looked_up_label_is_within_the_set_and_a_written_one_only_where_the_labels_were_scored() -> None:
+    found = labelled({"tuned": RIGHT, "base": WRONG, "majority": ["refund"] * 12, "tf-idf": RIGHT})
+    shares = {
+        name: one["constrained_accuracy"].value for name, one in found.measured.items() if "constrained_accuracy" in one
+    }
+    assert shares == {"majority": 0.5, "tf-idf": 1.0}
+    table = told(found).labels["majority"]
+    assert [(one.label, one.recall, one.precision) for one in table.labels] == [
+        ("delivery", 0.0, None),
+        ("refund", 1.0, 0.5),
+    ]
+    assert table.calibration == () and table.calibration_error is None
+
+
+def test_a_classifier_is_as_sure_as_it_says() -> None:
+    rows = examples(("a", "delivery"), ("b", "refund"), ("c", "refund"), ("d", "refund"))
+    sure = {"refund": math.log(0.75), "delivery": math.log(0.25)}
+    records = [
+        PredictionRecord(system="tf-idf", row=row, text="refund", label_log_likelihoods=sure) for row in range(4)
+    ]
+    table = told(judge(rows, measures("labels", ("delivery", "refund")), records, 0, order=ORDER)).labels["tf-idf"]
+    (only,) = table.calibration
+    assert (only.rows, only.confidence, only.accuracy) == (4, pytest.approx(0.75), 0.75)
+    assert table.calibration_error == pytest.approx(0)
 
 
 def test_rows_with_the_same_prompt_are_references_of_each_other_but_labels_contradict() -> None:
@@ -132,7 +166,7 @@ def test_where_nobody_tells_a_loss_the_likeness_of_the_texts_decides() -> None:
         0,
         order=ORDER,
     )
-    assert found.primary == evaluation_part(found).primary == "chrf"
+    assert found.primary == told(found).primary == "chrf"
     assert "chrf" in found.sentence
 
 
@@ -146,7 +180,7 @@ def test_rows_that_a_metric_fails_on_are_counted_and_the_others_compared() -> No
     numbers = [str(number) for number in range(10)]
     mine = measures("text", metrics=(own_metric(fussy, "x:fussy"), *every_metric("text")), primary="fussy")
     found = judge(rows, mine, answers({"tuned": numbers, "base": ["0"] * 10}), 0, order=ORDER)
-    (failing,) = evaluation_part(found).failing
+    (failing,) = told(found).failing
     assert (failing.metric, failing.system, failing.rows) == ("fussy", "tuned", 1)
     assert failing.reason == "raised KeyError: '7'"
     assert found.compared["base"]["fussy"].n == 9
@@ -161,7 +195,7 @@ def test_a_metric_that_fails_everywhere_is_shown_as_failing_and_nothing_else() -
     rows = examples(("a", "b"), ("c", "d"))
     mine = measures("text", metrics=(own_metric(broken, "x:broken"), *every_metric("text")))
     found = judge(rows, mine, answers({"tuned": ["b", "d"], "base": ["b", "d"]}), 0, order=ORDER)
-    part = evaluation_part(found)
+    part = told(found)
     assert [(one.system, one.rows) for one in part.failing] == [("base", 2), ("tuned", 2)]
     assert "broken" not in found.measured["tuned"]
     assert [line.name for line in part.metrics if line.own] == ["broken"]

@@ -27,7 +27,7 @@ def line(summary: Summary, name: str) -> Any:
 
 
 def test_a_function_is_a_metric_in_every_system_and_can_decide(few_rows: Path) -> None:
-    run = fewtune.run(few_rows, **QUICK, metrics=[brevity], primary="brevity")
+    run = fewtune.run(few_rows, **QUICK, metrics=[brevity], primary="brevity", rivals="base")
     assert all("brevity" in system.metrics for system in run.summary.systems)
     assert line(run.summary, "brevity").own and line(run.summary, "brevity").meaning == "How short it is."
     assert run.summary.evaluation is not None and run.summary.evaluation.primary == "brevity"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import fewtune
 from fewtune.errors import UsageError
 from fewtune.evaluation import classifier
+from fewtune.experiment import rivals
 from fewtune.experiment.progress import Note, Progress, Training
 
 FAKE = {"provider": "fake", "epochs": 2, "learning_rate": 1e-3}
@@ -28,6 +30,10 @@ def write(path: Path, rows: list[list[str]]) -> Path:
     with path.open("w", encoding="utf-8", newline="") as opened:
         csv.writer(opened).writerows(rows)
     return path
+
+
+def part(run: fewtune.Run, name: str) -> list[dict[str, str]]:
+    return [json.loads(line) for line in Path(run.summary.files[name]).read_text(encoding="utf-8").splitlines()]
 
 
 def names(run: fewtune.Run) -> list[str]:
@@ -77,6 +83,36 @@ def test_another_number_of_shots_is_answered_anew(tickets: Path) -> None:
     run = fewtune.run(tickets, **FAKE, shots=0)
     assert "few-shot" not in names(run) and "few-shot-nearest" not in names(run)
     assert fewtune.run(tickets, **FAKE, shots=1).summary.settings["shots"] == 1
+
+
+def test_where_there_is_no_second_plan_a_runner_up_that_was_named_is_missed_aloud(few_rows: Path) -> None:
+    seen: list[Progress] = []
+    run = fewtune.run(few_rows, **FAKE, rivals="base,runner-up", watch=seen.append)
+    assert names(run) == ["base", "tuned"]
+    assert any("no runner-up" in note for note in notes(seen))
+
+
+@pytest.mark.parametrize("refit", [True, False])
+def test_a_neighbour_is_sought_among_the_rows_that_the_kept_model_has_learnt(
+    examples_folder: Path, refit: bool
+) -> None:
+    run = fewtune.run(examples_folder / "orders.csv", **FAKE, rivals="nearest-answer", refit=refit)
+    train, valid = ({row["completion"] for row in part(run, name)} for name in ("train", "valid"))
+    said = {line.answers["nearest-answer"] for line in run.summary.predictions}
+    assert said <= train | valid
+    assert bool(said - train) == refit
+
+
+def test_every_answer_tells_what_is_known_of_it_and_those_that_write_draw_alike(tickets: Path) -> None:
+    for line in fewtune.run(tickets, **FAKE).summary.predictions:
+        wanted = [*rivals.chosen_rivals(None, "labels", bills=False), "tuned"]
+        assert list(line.details) == list(line.answers) == wanted
+        drawn = {one.seed for name, one in line.details.items() if name in rivals.WRITERS}
+        assert len(drawn) == 1 and None not in drawn
+        for name, one in line.details.items():
+            assert one.samples == (line.answers[name],)
+            assert {"exact_match", "constrained_accuracy"} <= set(one.metrics or {})
+            assert name in rivals.WRITERS or (one.seed, one.tokens, one.seconds, one.stop_reason) == (None,) * 4
 
 
 def test_an_unknown_rival_is_refused_with_the_names_that_there_are(tickets: Path) -> None:

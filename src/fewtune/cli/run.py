@@ -15,11 +15,11 @@ _HELP = {
 
 def register(app: typer.Typer) -> None:
     for name, text in _HELP.items():
-        app.command(name, help=text)(_training)
+        app.command(name, help=text)(_train)
     app.command()(resume)
 
 
-def _training(
+def _train(
     context: typer.Context,
     data: options.Data,
     base: options.Base = None,
@@ -77,7 +77,7 @@ def _training(
     quiet: options.Quiet = False,
 ) -> None:
     """run, sweep and train take the same options and differ in what they do with them."""
-    _do(str(context.command.name), context, json, quiet)
+    _do(str(context.info_name), context, json, quiet)
 
 
 def _do(name: str, context: typer.Context, json: bool, quiet: bool) -> None:

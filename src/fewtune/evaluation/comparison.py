@@ -129,9 +129,13 @@ def verdict_sentence(against: Mapping[str, Compared], *, metric: str, higher_is_
         return f"Cannot be told: {_reason(hardest.n, rows)}."
     rival, word = _RIVALS.get(name, name), metric.replace("_", " ")
     if hardest.verdict == "tied":
-        return f"Do not tune: on {rows} the tuned model's {word} cannot be told from {rival}'s ({_span(hardest)})."
+        return f"Do not tune: on {rows} the tuned model's {word} cannot be told from {_of(rival)} ({_span(hardest)})."
     advice = "Use the tuned model" if hardest.verdict == "better" else "Do not use the tuned model"
-    return f"{advice}: on {rows} its {word} is {_amount(hardest)} than {rival}'s{_interval_words(hardest)}."
+    return f"{advice}: on {rows} its {word} is {_amount(hardest)} than {_of(rival)}{_interval_words(hardest)}."
+
+
+def _of(rival: str) -> str:
+    return rival + ("'" if rival.endswith("s") else "'s")
 
 
 _RIVALS = {

@@ -154,7 +154,7 @@ def score_rows(
 ) -> None:
     """Ask a system for the scores of these rows' own answers that the store does not have yet."""
     have = {one.row for one in store.predictions(run_id) if one.system == system.name and one.log_likelihoods}
-    requests = [scoring(example, system.shots.get(example.row, ())) for example in rows if example.row not in have]
+    requests = [scoring(row, system.shots.get(row.row, ())) for row in rows if row.row not in have]
     _ask(provider, system, requests, lambda one: store.put_predictions(run_id, [one]), watch, interruption)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fewtune.errors import UsageError
 from fewtune.experiment.answering import System, answer, systems
@@ -15,9 +15,9 @@ from fewtune.experiment.judging import judged, read_rubric
 from fewtune.experiment.label_scoring import score_labels
 from fewtune.experiment.outcome import Outcome
 from fewtune.experiment.preparation import Prepared
-from fewtune.experiment.progress import Stage, Watch
+from fewtune.experiment.progress import Note, Stage, Watch
 from fewtune.experiment.reference import reference_answers
-from fewtune.experiment.rivals import SYSTEMS, chosen_rivals, looked_up
+from fewtune.experiment.rivals import RUNNER_UP, SYSTEMS, chosen_rivals, looked_up
 from fewtune.experiment.settings import RunSettings
 from fewtune.providers.contract import Provider
 from fewtune.report.evaluation_part import Copying, Forgetting, Judged
@@ -76,7 +76,7 @@ class Evaluation:
         systems = self._answers(model)
         self._stage("Looking for copies and forgetting")
         predictions = tuple(self.store.predictions(self.run_id))
-        copied = copying(self.prepared, predictions, self.provider, model, self.settings.seed)
+        copied = copying(self._known, predictions, self.provider, model, self.settings.seed)
         forgot = forgetting(self.provider, self.prepared.encoder, model)
         verdicts = self._verdicts(predictions)
         return Evaluated(
@@ -92,19 +92,29 @@ class Evaluation:
         settings = self.settings
         wanted = chosen_rivals(settings.rivals, self.prepared.task.kind, bills=self.provider.capabilities.bills)
         shots, seed = settings.shots, settings.seed
-        writers = systems(self.prepared, wanted, model, runner_up(self.outcome), shots, seed)
+        writers = systems(self._known, wanted, model, runner_up(self.outcome), shots, seed)
+        if RUNNER_UP in (settings.rivals or ()) and RUNNER_UP not in {system.name for system in writers}:
+            self.watch(Note(text="There is no runner-up: no other plan than the chosen one was trained to its end."))
         for name in set(SYSTEMS) - {system.name for system in writers}:
             self.store.forget_predictions(self.run_id, name)
-        found = looked_up(self.prepared, wanted, self.watch, named=settings.rivals is not None)
+        found = looked_up(self._known, wanted, self.watch, named=settings.rivals is not None)
         self.store.put_predictions(self.run_id, found)
         answer(self.provider, writers, self.prepared, self.store, self.run_id, self.watch, self.interruption)
         if self.prepared.task.kind == "labels":
             for one in writers:
                 score_labels(self.provider, one, self.prepared, self.store, self.run_id, self.watch, self.interruption)
         if self.outsiders.reference:
-            said = reference_answers(self.prepared, self._inquiry(self.outsiders.reference), shots, seed)
+            said = reference_answers(self._known, self._inquiry(self.outsiders.reference), shots, seed)
             self.store.put_predictions(self.run_id, said)
         return writers
+
+    @property
+    def _known(self) -> Prepared:
+        """With all rows that the kept model has learnt as training rows: its rivals may look at the same ones."""
+        fold = self.outcome.search.afterwards.refit
+        if fold is None or self.outcome.kept is self.outcome.winner:
+            return self.prepared
+        return replace(self.prepared, split=replace(self.prepared.split, train=fold.train))
 
     def _verdicts(self, predictions: tuple[PredictionRecord, ...]) -> tuple[Judged, ...]:
         if self.outsiders.judge is None:

@@ -11,6 +11,7 @@ from fewtune.evaluation.metric import Metric
 from fewtune.experiment.evaluating import Evaluated
 from fewtune.experiment.judgement import Judgement
 from fewtune.experiment.preparation import Prepared
+from fewtune.experiment.rivals import SYSTEMS, WRITERS
 from fewtune.report.evaluation_part import (
     AnswerLine,
     CalibrationLine,
@@ -124,7 +125,7 @@ def prediction_lines(
     prepared: Prepared, judgement: Judgement, predictions: Sequence[PredictionRecord]
 ) -> tuple[PredictionLine, ...]:
     answers: dict[int, dict[str, PredictionRecord]] = defaultdict(dict)
-    for one in predictions:
+    for one in sorted(predictions, key=_place):
         if one.text is not None:
             answers[one.row][one.system] = one
     return tuple(
@@ -141,11 +142,16 @@ def prediction_lines(
     )
 
 
+def _place(found: PredictionRecord) -> int:
+    return SYSTEMS.index(found.system) if found.system in SYSTEMS else len(SYSTEMS)
+
+
 def _answer_line(found: PredictionRecord, place: int, judgement: Judgement) -> AnswerLine:
     return AnswerLine(
         samples=(found.text or "",),
         tokens=found.tokens,
         seconds=found.seconds,
+        seed=found.row if found.system in WRITERS else None,  # as `answering.question` asks
         stop_reason=found.stop_reason,
         metrics=_at(judgement.row_values[found.system], place),
         invalid=judgement.invalid[found.system][place],

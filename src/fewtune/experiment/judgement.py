@@ -14,7 +14,7 @@ from fewtune.evaluation.json_metrics import Field, fields, plain
 from fewtune.evaluation.label_metrics import LabelAnswers, label_answers, label_key
 from fewtune.evaluation.metric import AnswerMetric, Column, Metric, Row
 from fewtune.experiment.measures import Measures
-from fewtune.experiment.rivals import TUNED
+from fewtune.experiment.rivals import LOOKED_UP, TUNED
 from fewtune.store.runs import PredictionRecord
 from fewtune.types import Example
 
@@ -128,10 +128,12 @@ def _by_system(
 
 def _row(example: Example, references: tuple[str, ...], found: PredictionRecord | None) -> Row:
     """Likelihoods are those of the answer without its stop: a prompt cannot teach the base where an answer ends, and
-    the comparison should not turn on that."""
+    the comparison should not turn on that. What looks its answers up always stays within the set of labels."""
     if found is None:
         return Row(answer=None, expected=example.completion, references=references)
     label, confidence = _likeliest(found.label_log_likelihoods)
+    if label is None and found.system in LOOKED_UP:
+        label = found.text
     return Row(
         answer=found.text,
         expected=example.completion,

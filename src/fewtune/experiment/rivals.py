@@ -21,6 +21,8 @@ RIVALS = (BASE_SYSTEM, FEW_SHOT, FEW_SHOT_NEAREST, MAJORITY, NEAREST, TF_IDF)
 """What one could use instead of tuning; the verdict is about these. A bigger model and another trial only stand by."""
 WRITERS = (BASE_SYSTEM, FEW_SHOT, FEW_SHOT_NEAREST, REFERENCE, RUNNER_UP, TUNED)
 """Those that write their answers, where the others look them up."""
+LOOKED_UP = (MAJORITY, NEAREST, TF_IDF)
+"""Those whose every answer is one of the training rows'."""
 CHOICES = (*RIVALS, RUNNER_UP)
 """What `--rivals` may name."""
 _DEFAULTS = {

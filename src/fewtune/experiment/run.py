@@ -96,9 +96,9 @@ def execute(
             return finished
         is_here = _is_here(store, run_id, folder)
         agreement = agree(settings, prepared, search, given, store.agreement(run_id) if is_here else None)
+        beside = outsiders(settings, agreement.budget.usd)
         known = store.agreement(trials_key(run_id)) if is_here else None
         ahead = Ahead(proxy=proxy, agreement=share(proxy, search, agreement, known)) if proxy else None
-        beside = outsiders(settings, agreement.budget.usd)
         interruption.check()
         with held(folder, run_id, settings, prepared.dataset.sha256):
             if not is_here:
@@ -285,14 +285,14 @@ def _search(job: _Job, provider: Provider, prepared: Prepared, search: SearchPla
 
 def _forgetting(job: _Job) -> Watch:
     """Answers of a tuned model that may not be the kept one any more go as soon as something is trained again that
-    might be."""
+    might be, and with them those to prompts with examples of the rows that the kept one has learnt."""
     trained = False
 
     def watch(event: Progress) -> None:
         nonlocal trained
         if isinstance(event, Training) and not trained and not event.trial.startswith(PART):
             trained = True
-            for name in (TUNED, RUNNER_UP):
+            for name in (TUNED, RUNNER_UP, FEW_SHOT, FEW_SHOT_NEAREST):
                 job.store.forget_predictions(job.id, name)
         job.watch(event)
 

@@ -103,7 +103,7 @@ def trial_ended(trial: TrialRecord) -> TrialEnded:
 def results(summary: Summary) -> Iterator[Event]:
     """Predictions, files, and what the run came to."""
     if summary.predictions:
-        systems = tuple(summary.predictions[0].answers)
+        systems = tuple(dict.fromkeys(name for line in summary.predictions for name in line.answers))
         rows = (
             (line.source, line.prompt, line.expected, *(line.answers.get(name, "") for name in systems))
             for line in summary.predictions

@@ -150,7 +150,8 @@ def _rivals(
         chosen = choose_shots(outcome.search.folds[fold].train, shots, seed, _fitting(prepared.encoder, rows))
         if not chosen:
             return rivals
-        shown |= scoring(System(name=FEW_SHOT, model=BASE, shots={row.row: pairs(chosen) for row in rows}), rows)
+        shots_of = {row.row: pairs(chosen) for row in rows}
+        shown |= scoring(System(name=FEW_SHOT, model=BASE, shots=shots_of), rows)
     return {**rivals, FEW_SHOT: tuple(read(shown[one.example.row]) for one in judged)}
 
 

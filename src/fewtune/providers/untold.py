@@ -48,7 +48,7 @@ def _point(stored: dict[str, Any]) -> Point:
     stored["usage"] = Usage(**stored["usage"])
     if validation := stored["validation"]:
         for name in ("row_losses", "row_exact"):
-            if validation[name] is not None:
+            if validation.get(name) is not None:
                 validation[name] = tuple(validation[name])
         stored["validation"] = Validation(**validation)
     return Point(**stored)

@@ -139,10 +139,7 @@ def _m002_agreements(connection: Connection) -> None:
 
 
 def _m003_label_log_likelihoods(connection: Connection) -> None:
-    # A new file has it from its first tables.
-    known = {column["name"] for column in inspect(connection).get_columns("predictions")}
-    if "label_log_likelihoods" not in known:
-        connection.execute(text("ALTER TABLE predictions ADD COLUMN label_log_likelihoods JSON"))
+    _add_column(connection, "predictions", "label_log_likelihoods")
 
 
 def _m004_replies(connection: Connection) -> None:
@@ -150,8 +147,13 @@ def _m004_replies(connection: Connection) -> None:
 
 
 def _m005_row_exact(connection: Connection) -> None:
-    if "valid_row_exact" not in {column["name"] for column in inspect(connection).get_columns("points")}:
-        connection.execute(text("ALTER TABLE points ADD COLUMN valid_row_exact JSON"))
+    _add_column(connection, "points", "valid_row_exact")
+
+
+def _add_column(connection: Connection, table: str, column: str) -> None:
+    """Of JSON; a new file has it from its first tables on."""
+    if column not in {one["name"] for one in inspect(connection).get_columns(table)}:
+        connection.execute(text(f"ALTER TABLE {table} ADD COLUMN {column} JSON"))
 
 
 MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
