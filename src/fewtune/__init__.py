@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fewtune.errors import FewtuneError
     from fewtune.evaluation.own_metric import metric
+    from fewtune.experiment.comparing import compare
     from fewtune.experiment.face import (
         Run,
         estimate,
@@ -33,6 +34,7 @@ __all__ = [
     "Plan",
     "Run",
     "__version__",
+    "compare",
     "estimate",
     "find_run",
     "metric",
@@ -51,6 +53,7 @@ _HOMES = {
     "fewtune.types": ("Example", "Plan"),
     "fewtune.errors": ("FewtuneError",),
     "fewtune.evaluation.own_metric": ("metric",),
+    "fewtune.experiment.comparing": ("compare",),
     "fewtune.experiment.face": (
         "Run",
         "estimate",

@@ -250,3 +250,17 @@ def paired_share_interval(wins: int, losses: int, n: int, *, level: float = 0.95
 
 def _normal_quantile(level: float) -> float:
     return NormalDist().inv_cdf((1 + level) / 2)
+
+
+def independent_difference(
+    first: float, first_interval: Interval, second: float, second_interval: Interval
+) -> Interval:
+    """The interval of first minus second where they were measured on different rows, from their own intervals.
+
+    Zou and Donner, Construction of confidence intervals about effect measures: a general approach, Statistics in
+    Medicine 27 (2008); of Wilson's intervals it makes Newcombe's tenth method (Statistics in Medicine 17, 1998).
+    """
+    difference = first - second
+    below = math.hypot(first - first_interval.low, second_interval.high - second)
+    above = math.hypot(first_interval.high - first, second - second_interval.low)
+    return Interval(low=difference - below, high=difference + above)

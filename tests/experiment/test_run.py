@@ -152,7 +152,8 @@ def test_an_unknown_finding_cannot_be_refused(few_rows: Path) -> None:
 
 
 def test_the_sweep_reads_every_plan_of_the_grid_off_its_trunk(few_rows: Path) -> None:
-    swept = fewtune.sweep(few_rows, provider="fake", epochs="1,2,4", batch_size="2,8", learning_rate="1e-3,3e-3")
+    grid = {"epochs": "1,2,4", "batch_size": "2,8", "learning_rate": "1e-3,3e-3"}
+    swept = fewtune.sweep(few_rows, provider="fake", **grid, halving=False)
     plans = {(t.plan["epochs"], t.plan["batch_size"], t.plan["learning_rate"]) for t in swept.summary.trials}
     assert len(plans) == 12
     assert len({trial.trunk for trial in swept.summary.trials}) == 4

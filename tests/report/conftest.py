@@ -11,6 +11,19 @@ import pytest
 
 from fewtune.report import html
 from fewtune.report.data_part import ChangeLine, DataPart, FindingLine, MaskLine, MaskPiece
+from fewtune.report.evaluation_part import (
+    AnswerLine,
+    CalibrationLine,
+    Copying,
+    EvaluationPart,
+    Failing,
+    FieldLine,
+    Forgetting,
+    Judged,
+    LabelLine,
+    LabelTable,
+    MetricLine,
+)
 from fewtune.report.summary import (
     CurvePoint,
     Difference,
@@ -310,6 +323,150 @@ ONE_ROW = tuple(
     )
     for system in SYSTEMS
 )
+
+
+NAMES = ("base", "few-shot", "few-shot-nearest", "tuned", "runner-up", "majority", "nearest-answer", "tf-idf")
+LABELS = ("delivery", "refund", "damaged", "account", "product question")
+
+
+def label_table(right: int) -> LabelTable:
+    """Of 12 rows a label, `right` are answered right; the others are the next label, and one of each is none."""
+    lines = tuple(
+        LabelLine(label=label, rows=12, answered=11, precision=right / 11, recall=right / 12, f1=2 * right / 23)
+        for label in LABELS
+    )
+    cells = [(label, label, right) for label in LABELS]
+    cells += [(label, after, 11 - right) for label, after in zip(LABELS, LABELS[1:] + LABELS[:1], strict=True)]
+    return LabelTable(
+        labels=lines,
+        confusion=(*cells, *((label, "", 1) for label in LABELS)),
+        outside=5,
+        calibration=(
+            CalibrationLine(rows=20, confidence=0.45, accuracy=0.4),
+            CalibrationLine(rows=40, confidence=0.9, accuracy=right / 12),
+        ),
+        calibration_error=0.061,
+    )
+
+
+def metric_line(name: str, title: str, unit: str = "share", higher: bool | None = True) -> MetricLine:
+    return MetricLine(name=name, title=title, unit=unit, higher_is_better=higher, meaning=f"What {title} is.")
+
+
+METRICS = (
+    metric_line("exact_match", "Exact"),
+    metric_line("macro_f1", "Macro F1"),
+    metric_line("loss", "Loss", "nats", False),
+    metric_line("length", "Length", "", None),
+    metric_line("bleu", "BLEU", "points"),
+    metric_line("brier", "Brier score", "", False),
+)
+RIGHT = dict(zip(NAMES, (1, 4, 6, 10, 9, 2, 5, 8), strict=True))
+
+
+def answer_line(name: str, number: int, label: str) -> AnswerLine:
+    right = number % 12 < RIGHT[name]
+    text = label if right else LABELS[(LABELS.index(label) + 1) % len(LABELS)]
+    written = name not in ("majority", "nearest-answer", "tf-idf")
+    return AnswerLine(
+        samples=(text, f"{text} again") if name == "tuned" and number == 0 else (text,),
+        tokens=3 if written else None,
+        seconds=0.0625 * (1 + number % 3) if written else None,
+        seed=number if written else None,
+        stop_reason="stop" if written else None,
+        metrics={"exact_match": float(right), **({"loss": 0.25 + (number % 7) / 3} if written else {})},
+        invalid="not a label" if number % 12 == 11 and name == "base" else None,
+    )
+
+
+def of_one_system(name: str) -> SystemLine:
+    share = RIGHT[name] / 12
+    values = {"exact_match": measured(share, 0.1), "macro_f1": measured(share, 0.1), "length": measured(3.1, 0.2)}
+    if name not in ("majority", "nearest-answer", "tf-idf"):
+        values |= {"loss": measured(2 - share, 0.2), "bleu": measured(30 * share, 2), "brier": measured(0.2, 0.02)}
+    return SystemLine(name=name, rows=60, metrics=values)
+
+
+EVALUATED = replace(
+    FINISHED,
+    id="tickets-51c0",
+    verdict="Use the tuned model: on 60 held-out rows its exact match is 0.17 higher than TF-IDF's (95 % interval 0.04"
+    " to 0.29).",
+    data=replace(DATA, file="tickets.csv", task="labels"),
+    systems=tuple(map(of_one_system, NAMES)),
+    differences=tuple(
+        Difference(
+            against=name,
+            metric=metric,
+            value=measured((10 - RIGHT[name]) / 12 * sign, 0.12),
+            verdict="better" if RIGHT[name] < 9 else "tied",
+            p=0.0004 if RIGHT[name] < 9 else 0.31,
+        )
+        for name in NAMES
+        if name != "tuned"
+        for metric, sign in (("exact_match", 1), ("loss", -1))
+    ),
+    predictions=tuple(
+        PredictionLine(
+            source=f"tickets.csv:{2 + number}",
+            prompt=f"Ticket {number}: where is my order, and what about {label}?",
+            expected=label,
+            answers={name: answer_line(name, number, label).samples[0] for name in NAMES},
+            details={name: answer_line(name, number, label) for name in NAMES},
+            references=("shipping",) if label == "delivery" else (),
+        )
+        for number in range(60)
+        for label in [LABELS[number % 5]]
+    ),
+    evaluation=EvaluationPart(
+        task="labels",
+        asked=False,
+        primary="exact_match",
+        metrics=METRICS,
+        labels={"tuned": label_table(10), "tf-idf": label_table(8), "base": label_table(1)},
+        fields={
+            "tuned": (
+                FieldLine(path="item", rows=60, precision=0.93, recall=0.9, f1=0.915),
+                FieldLine(path="address.city", rows=31, precision=None, recall=0.0, f1=0.0),
+            ),
+            "base": (
+                FieldLine(path="item", rows=60, precision=0.2, recall=0.1, f1=0.133),
+                FieldLine(path="colour", rows=0, precision=0.0, recall=None, f1=0.0),
+            ),
+        },
+        copying={
+            "tuned": Copying(
+                rows=60,
+                longest_words=9,
+                longest_text="the lamp that I ordered two weeks ago has",
+                longest_source="tickets.csv:77",
+                near_copies=2,
+                reproduced=1,
+                tried=40,
+                expected_longest_words=11,
+            )
+        },
+        forgetting=Forgetting(before=1.204, after=1.251, interval=Interval(low=0.02, high=0.07), bytes=20_480),
+        judged=(
+            Judged(
+                judge="gpt-judge",
+                first="tuned",
+                second="few-shot",
+                wins=30,
+                losses=12,
+                ties=15,
+                unread=3,
+                agreement=0.88,
+                usd=0.0312,
+                tokens=41_200,
+                verdict="better",
+            ),
+        ),
+        failing=(Failing(metric="own_metric", system="base", rows=4, reason="ZeroDivisionError: division by zero"),),
+    ),
+)
+
+
 EDGES: dict[str, dict[str, Any]] = {
     "finished": {},
     "nothing trained": {
@@ -348,6 +505,7 @@ EDGES: dict[str, dict[str, Any]] = {
         ),
         "predictions": PREDICTIONS[:1],
     },
+    "everything": {name: getattr(EVALUATED, name) for name in EVALUATED.__dataclass_fields__},
     "nothing at all": {
         "state": "failed",
         "usd": None,
@@ -458,3 +616,14 @@ def hostile_summary() -> Summary:
         predictions=(line,) * 20,
         files={"report": f"javascript:alert(1)//{HOSTILE}", "adapter": HOSTILE},
     )
+
+
+@pytest.fixture(scope="session")
+def evaluated() -> Summary:
+    """A labelling run with every rival, every part of the evaluation, and the details of every answer."""
+    return EVALUATED
+
+
+@pytest.fixture(scope="session")
+def evaluated_page() -> str:
+    return html.render(EVALUATED)

@@ -48,7 +48,7 @@ def test_the_metric_that_judges_the_task_comes_first(summary: Summary, task: str
     judged = replace(summary, data=replace(summary.data, task=task))
     primary = metrics.primary(judged)
     assert primary is not None and primary.name == first
-    assert tables.comparison(judged).rows[0].metric.name == first
+    assert tables.comparisons(judged)[0].metrics[0].name == first
 
 
 def test_without_losses_text_is_judged_by_its_likeness(summary: Summary) -> None:
@@ -76,7 +76,27 @@ def test_few_shot_is_explained_in_words(summary: Summary) -> None:
 
 
 def test_one_row_has_no_interval_anywhere(of_one_row: Summary) -> None:
-    for row in tables.comparison(of_one_row).rows:
-        cells = [cell for cell in (*row.systems, *row.differences) if cell]
+    for row in tables.comparisons(of_one_row)[0].rows:
+        cells = [cell for cell in row.cells if cell]
         assert cells and all(cell.interval == words.UNKNOWN for cell in cells)
-        assert all(cell.verdict == words.UNKNOWN for cell in row.differences if cell)
+        against = [cell.against for cell in cells if cell.against]
+        assert all((one.verdict, one.interval) == (words.UNKNOWN, words.UNKNOWN) for one in against)
+        assert bool(against) == (row.name != "tuned")
+
+
+def test_the_tuned_model_comes_first_and_then_its_hardest_rivals(evaluated: Summary) -> None:
+    names = [row.name for row in tables.comparisons(evaluated)[0].rows]
+    assert names[:3] == ["tuned", "runner-up", "tf-idf"] and names[-1] == "base"
+
+
+def test_a_table_holds_only_systems_that_have_one_of_its_metrics(evaluated: Summary) -> None:
+    first, rest = tables.comparisons(evaluated)
+    assert [metric.name for metric in first.metrics] == ["exact_match", "macro_f1", "length", "loss"]
+    assert {"majority", "tf-idf"} & {row.name for row in first.rows}
+    assert not {"majority", "tf-idf"} & {row.name for row in rest.rows}
+
+
+def test_a_metric_of_the_run_is_called_as_the_run_calls_it(evaluated: Summary) -> None:
+    own = metrics.of(evaluated, "brier")
+    assert (own.label, own.direction, own.write(0.25)) == ("Brier score", "lower is better", "0.250")
+    assert metrics.of(evaluated, "macro_f1").write(0.5) == f"50.0{words.THIN}%"

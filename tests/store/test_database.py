@@ -104,6 +104,6 @@ def test_a_file_from_before_exact_rows_were_kept_gets_the_column_and_keeps_its_p
         columns = "run_id, trial_id, step, epoch, tokens, seconds"
         connection.execute(text(f"INSERT INTO points ({columns}) VALUES ('r', 't', 1, 1, 5, 0)"))
         connection.execute(text("ALTER TABLE points DROP COLUMN valid_row_exact"))
-        connection.execute(text("PRAGMA user_version = 2"))
+        connection.execute(text("PRAGMA user_version = 4"))
     with open_database(path).connect() as connection:
         assert connection.execute(text("SELECT tokens, valid_row_exact FROM points")).one() == (5, None)

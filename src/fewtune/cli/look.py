@@ -1,7 +1,8 @@
-"""runs, show, report: look at what was done."""
+"""runs, show, report, compare: look at what was done."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,7 +11,7 @@ from fewtune.cli import options
 
 
 def register(app: typer.Typer) -> None:
-    for command in (runs, show, report):
+    for command in (runs, show, report, compare):
         app.command()(command)
 
 
@@ -38,13 +39,38 @@ def show(name: options.RunName, json: options.Json = False) -> None:
 def report(
     name: options.RunName,
     open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    predictions: Annotated[
+        list[Path] | None,
+        typer.Option("--predictions", help="Write all answers to this .csv or .jsonl too; may be repeated."),
+    ] = None,
+    charts: Annotated[
+        Path | None, typer.Option("--charts", help="Write each chart as SVG and PNG into this folder too.")
+    ] = None,
 ) -> None:
     """Write a run's report again and print where it is."""
     import fewtune
 
-    path = fewtune.open_run(name).write_report()
-    print(path)
+    run = fewtune.open_run(name)
+    path = run.write_report()
+    written = [path, *(run.write_predictions(file) for file in predictions or ())]
+    written += run.write_charts(charts) if charts else []
+    print("\n".join(map(str, written)))
     if open_it:
         import webbrowser
 
         webbrowser.open(path.as_uri())
+
+
+def compare(
+    names: Annotated[list[str], typer.Argument(help="Two runs or more, as `fewtune show` takes them.")],
+    html: Annotated[Path | None, typer.Option("--html", help="Write the comparison as an HTML file too.")] = None,
+    json: options.Json = False,
+) -> None:
+    """Show several runs side by side, each compared with the first one."""
+    import fewtune
+    from fewtune.cli.show import show_comparison
+
+    found = fewtune.compare(*names)
+    if html:
+        found.write_report(html)
+    show_comparison(found, json, html)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import typer
 
 from fewtune.cli import options
@@ -17,73 +15,69 @@ _HELP = {
 
 def register(app: typer.Typer) -> None:
     for name, text in _HELP.items():
-        app.command(name, help=text)(_training_command(name))
+        app.command(name, help=text)(_train)
     app.command()(resume)
 
 
-def _training_command(name: str) -> Callable[..., None]:
+def _train(
+    context: typer.Context,
+    data: options.Data,
+    base: options.Base = None,
+    provider: options.ProviderName = None,
+    address: options.Address = None,
+    out: options.Out = None,
+    seed: options.Seed = None,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    learning_rate: options.LearningRate = None,
+    rank: options.Rank = None,
+    prompt_loss_weight: options.PromptLossWeight = None,
+    adapt_top: options.AdaptTop = None,
+    seeds: options.Seeds = None,
+    space: options.Space = None,
+    searcher: options.Searcher = None,
+    trials: options.Trials = None,
+    halving: options.Halving = None,
+    rung_share: options.RungShare = None,
+    median_stop: options.MedianStop = False,
+    folds: options.Folds = None,
+    score: options.Score = None,
+    search_on: options.SearchOn = None,
+    refit: options.Refit = None,
+    average_refit: options.AverageRefit = False,
+    more_data: options.MoreData = False,
+    gradient_accumulation: options.GradientAccumulation = 1,
+    averaged_checkpoints: options.AveragedCheckpoints = 1,
+    recipe: options.RecipeName = None,
+    prompt_column: options.PromptColumn = None,
+    completion_column: options.CompletionColumn = None,
+    prompt_template: options.PromptTemplate = None,
+    group_column: options.GroupColumn = None,
+    no_repair: options.NoRepair = None,
+    repair: options.Repair = None,
+    valid: options.Valid = None,
+    valid_file: options.ValidFile = None,
+    test: options.Test = None,
+    task: options.TaskName = None,
+    metrics: options.Metrics = None,
+    primary: options.Primary = None,
+    json_schema: options.JsonSchema = None,
+    shots: options.Shots = None,
+    rivals: options.Rivals = None,
+    reference: options.Reference = None,
+    reference_url: options.ReferenceUrl = None,
+    judge: options.Judge = None,
+    judge_url: options.JudgeUrl = None,
+    judge_rubric: options.JudgeRubric = None,
+    budget_minutes: options.BudgetMinutes = None,
+    budget_usd: options.BudgetUsd = None,
+    budget_tokens: options.BudgetTokens = None,
+    track: options.Track = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
     """run, sweep and train take the same options and differ in what they do with them."""
-
-    def command(
-        context: typer.Context,
-        data: options.Data,
-        base: options.Base = None,
-        provider: options.ProviderName = None,
-        address: options.Address = None,
-        out: options.Out = None,
-        seed: options.Seed = None,
-        epochs: options.Epochs = None,
-        batch_size: options.BatchSize = None,
-        learning_rate: options.LearningRate = None,
-        rank: options.Rank = None,
-        prompt_loss_weight: options.PromptLossWeight = None,
-        adapt_top: options.AdaptTop = None,
-        seeds: options.Seeds = None,
-        space: options.Space = None,
-        searcher: options.Searcher = None,
-        trials: options.Trials = None,
-        halving: options.Halving = None,
-        rung_share: options.RungShare = None,
-        median_stop: options.MedianStop = False,
-        folds: options.Folds = None,
-        score: options.Score = None,
-        search_on: options.SearchOn = None,
-        refit: options.Refit = None,
-        average_refit: options.AverageRefit = False,
-        more_data: options.MoreData = False,
-        gradient_accumulation: options.GradientAccumulation = 1,
-        averaged_checkpoints: options.AveragedCheckpoints = 1,
-        recipe: options.RecipeName = None,
-        prompt_column: options.PromptColumn = None,
-        completion_column: options.CompletionColumn = None,
-        prompt_template: options.PromptTemplate = None,
-        group_column: options.GroupColumn = None,
-        no_repair: options.NoRepair = None,
-        repair: options.Repair = None,
-        valid: options.Valid = None,
-        valid_file: options.ValidFile = None,
-        test: options.Test = None,
-        task: options.TaskName = None,
-        metrics: options.Metrics = None,
-        primary: options.Primary = None,
-        json_schema: options.JsonSchema = None,
-        shots: options.Shots = None,
-        rivals: options.Rivals = None,
-        reference: options.Reference = None,
-        reference_url: options.ReferenceUrl = None,
-        judge: options.Judge = None,
-        judge_url: options.JudgeUrl = None,
-        judge_rubric: options.JudgeRubric = None,
-        budget_minutes: options.BudgetMinutes = None,
-        budget_usd: options.BudgetUsd = None,
-        budget_tokens: options.BudgetTokens = None,
-        track: options.Track = None,
-        json: options.Json = False,
-        quiet: options.Quiet = False,
-    ) -> None:
-        _do(name, context, json, quiet)
-
-    return command
+    _do(str(context.info_name), context, json, quiet)
 
 
 def _do(name: str, context: typer.Context, json: bool, quiet: bool) -> None:

@@ -32,6 +32,8 @@ from fewtune.experiment.settings import Values as Stored
 from fewtune.providers.contract import BASE, Chunk, Provider, Request
 from fewtune.report import html
 from fewtune.report.notebook import summary_html
+from fewtune.report.pictures import write_charts
+from fewtune.report.prediction_files import write_predictions
 from fewtune.report.summary import Summary, TrialLine
 from fewtune.search.budget import Budget
 from fewtune.store.runs import RunRecord, Runs
@@ -114,6 +116,14 @@ class Run:
         _ = self._folder
         html.write(self.summary, self.report_path)
         return self.report_path
+
+    def write_predictions(self, path: str | Path) -> Path:
+        """Every system's answers to the held-out rows: `.csv` for a spreadsheet, `.jsonl` for a program."""
+        return write_predictions(self.summary, Path(path))
+
+    def write_charts(self, folder: str | Path) -> list[Path]:
+        """Every chart of the report as SVG and PNG into `folder`, which is made."""
+        return write_charts(self.summary, Path(folder))
 
     @cached_property
     def _provider(self) -> Provider:

@@ -7,9 +7,9 @@ from dataclasses import asdict, replace
 from statistics import fmean
 
 from fewtune.experiment.afterwards_reporting import cut_afterwards
-from fewtune.experiment.answering import TUNED
 from fewtune.experiment.measuring import PlanReading, Score, trial_name
 from fewtune.experiment.outcome import Outcome
+from fewtune.experiment.rivals import TUNED
 from fewtune.experiment.weighing import Weighed
 from fewtune.report import words
 from fewtune.report.evaluation_part import Interval

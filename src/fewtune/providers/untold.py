@@ -47,7 +47,8 @@ def _save(folder: TrialFolder, handle: str, points: Iterable[Point]) -> None:
 def _point(stored: dict[str, Any]) -> Point:
     stored["usage"] = Usage(**stored["usage"])
     if validation := stored["validation"]:
-        if validation["row_losses"] is not None:
-            validation["row_losses"] = tuple(validation["row_losses"])
+        for name in ("row_losses", "row_exact"):
+            if validation.get(name) is not None:
+                validation[name] = tuple(validation[name])
         stored["validation"] = Validation(**validation)
     return Point(**stored)

@@ -12,18 +12,20 @@ from typing import Any
 
 import altair as alt
 
-from fewtune.report import metrics, words
+from fewtune.report import metrics, tables, words
 from fewtune.report.drawing import DIM, INK, SERIES, data, to_svg, unchecked
 from fewtune.report.importance import Importance
 from fewtune.report.metrics import Metric
 from fewtune.report.summary import Summary
 
+_NAMES = 175
+"""Pixels for the systems' names."""
 _SYSTEM_COLOURS = {"tuned": SERIES[0], "few-shot": SERIES[1]}
 
 
 def comparison(summary: Summary, width: int) -> str | None:
     """Each metric's systems as dots with 95 % intervals, each metric on its own scale."""
-    found = metrics.in_order(summary)
+    found = metrics.in_order(summary)[: metrics.MOST_TOGETHER]
     if not found:
         return None
     with unchecked():
@@ -34,8 +36,8 @@ def comparison(summary: Summary, width: int) -> str | None:
 
 
 def _panels(summary: Summary, found: Sequence[Metric], width: int) -> Any:
-    columns = min(len(found), 4 if width > 500 else 2)
-    panel = (width - 70) // columns - 28
+    columns = min(len(found), metrics.MOST_TOGETHER if width > 500 else 1)
+    panel = (width - _NAMES) // columns - 28
     panels = [_panel(summary, metric, panel, first=place % columns == 0) for place, metric in enumerate(found)]
     rows = [alt.hconcat(*panels[start : start + columns], spacing=22) for start in range(0, len(panels), columns)]
     return alt.vconcat(*rows, spacing=24)
@@ -44,7 +46,7 @@ def _panels(summary: Summary, found: Sequence[Metric], width: int) -> Any:
 def _panel(summary: Summary, metric: Metric, width: int, *, first: bool) -> Any:
     rows = [
         {
-            "system": words.printable(system.name),
+            "system": words.system(system.name),
             "value": value.value,
             "low": value.interval.low if value.interval else value.value,
             "high": value.interval.high if value.interval else value.value,
@@ -54,9 +56,10 @@ def _panel(summary: Summary, metric: Metric, width: int, *, first: bool) -> Any:
         for system in summary.systems
         if (value := system.metrics.get(metric.name)) and math.isfinite(value.value)
     ]
-    order = [words.printable(system.name) for system in summary.systems]
-    axis = alt.Axis(labelFontSize=13, labelColor=INK, ticks=False, grid=False) if first else None
-    y = alt.Y("system:N", sort=order, title=None, scale=alt.Scale(domain=order), axis=axis)
+    order = [words.system(system.name) for system in tables.by_strength(summary)]
+    room = _NAMES - 15
+    names = alt.Axis(labelFontSize=13, labelColor=INK, ticks=False, grid=False, minExtent=room, labelLimit=room)
+    y = alt.Y("system:N", sort=order, title=None, scale=alt.Scale(domain=order), axis=names if first else None)
     span = alt.Scale(zero=False, padding=14)
     ticks = alt.Axis(tickCount=3, format="%" if metric.write is words.share else "~r")
     colour = alt.Color("colour:N", scale=None)
@@ -67,7 +70,7 @@ def _panel(summary: Summary, metric: Metric, width: int, *, first: bool) -> Any:
     dots = base.mark_circle(size=80, opacity=1).encode(x=alt.X("value:Q"))
     texts = base.mark_text(dy=-13, fontWeight=600).encode(x=alt.X("value:Q"), text=alt.Text("shown:N"))
     title = alt.TitleParams(metric.label, subtitle=metric.direction, frame="group")
-    return alt.layer(whiskers, dots, texts).properties(width=width, height=130, title=title)
+    return alt.layer(whiskers, dots, texts).properties(width=width, height=max(130, 36 * len(order)), title=title)
 
 
 def _spoken_metric(summary: Summary, metric: Metric) -> str:

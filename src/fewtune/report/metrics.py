@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 from fewtune.evaluation import metrics as evaluation
 from fewtune.report import words
+from fewtune.report.evaluation_part import MetricLine
 from fewtune.report.summary import Interval, Summary
 
 _JUDGES: Mapping[str, str] = {**evaluation.PRIMARY}
-"""By task, the metric that decides the verdict."""
+"""By task, the metric that decides the verdict in runs that do not say it themselves."""
+MOST_TOGETHER = 4
+"""Metrics that stand side by side; a page and a terminal hold no more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,11 +21,14 @@ class Metric:
     name: str
     label: str
     meaning: str
-    lower_is_better: bool
+    lower_is_better: bool | None
+    """None where neither is better, as for a length."""
     write: Callable[[float], str]
 
     @property
     def direction(self) -> str:
+        if self.lower_is_better is None:
+            return "neither is better"
         return "lower is better" if self.lower_is_better else "higher is better"
 
     def interval(self, interval: Interval | None) -> str:
@@ -80,26 +86,57 @@ _KNOWN = (
     ),
 )
 _BY_NAME = {metric.name: metric for metric in _KNOWN}
+_WRITERS: Mapping[str, Callable[[float], str]] = {"share": words.share, "points": words.score}
 
 
-def metric(name: str) -> Metric:
-    """What is known of a metric; one that is not known is shown under its own name."""
-    plain = Metric(name=name, label=words.heading(name), meaning="", lower_is_better=False, write=words.loss)
-    return _BY_NAME.get(name, plain)
+def metric(name: str, told: MetricLine | None = None) -> Metric:
+    """What is known here of a metric, else what the run tells of it, else its bare name."""
+    if name in _BY_NAME:
+        return _BY_NAME[name]
+    if told is None:
+        return Metric(name=name, label=words.heading(name), meaning="", lower_is_better=False, write=words.loss)
+    return Metric(
+        name=name,
+        label=words.printable(told.title),
+        meaning=words.printable(told.meaning).rstrip("."),
+        lower_is_better=None if told.higher_is_better is None else not told.higher_is_better,
+        write=_WRITERS.get(told.unit, words.loss),
+    )
+
+
+def of(summary: Summary, name: str) -> Metric:
+    return metric(name, _told(summary).get(name))
 
 
 def in_order(summary: Summary) -> tuple[Metric, ...]:
-    """The metrics that some system has, the most telling for the task first."""
+    """The metrics that some system has, the one that decides first, then those that every system has."""
     found = {name for system in summary.systems for name in system.metrics}
-    names = [name for name in _BY_NAME if name in found] + sorted(found - _BY_NAME.keys())
-    judge = _JUDGES.get(summary.data.task)
-    return tuple(metric(name) for name in sorted(names, key=lambda name: (name != judge, _is_missing(summary, name))))
+    listed = [name for name in dict.fromkeys((*_told(summary), *_BY_NAME)) if name in found]
+    names = listed + sorted(found - set(listed))
+    judge = primary_name(summary)
+    names.sort(key=lambda name: (name != judge, _is_missing(summary, name)))
+    return tuple(of(summary, name) for name in names)
 
 
-def _is_missing(summary: Summary, name: str) -> bool:
-    return any(name not in system.metrics for system in summary.systems)
+def together(summary: Summary) -> tuple[tuple[Metric, ...], ...]:
+    """The same, in parts that fit side by side; the first one holds the most telling ones."""
+    found = in_order(summary)
+    return tuple(found[start : start + MOST_TOGETHER] for start in range(0, len(found), MOST_TOGETHER))
+
+
+def primary_name(summary: Summary) -> str | None:
+    """The metric that decides the verdict, whether or not it was measured."""
+    return summary.evaluation.primary if summary.evaluation else _JUDGES.get(summary.data.task)
 
 
 def primary(summary: Summary) -> Metric | None:
     """The metric that the top of the report shows; None where nothing was measured."""
     return next(iter(in_order(summary)), None)
+
+
+def _told(summary: Summary) -> dict[str, MetricLine]:
+    return {line.name: line for line in summary.evaluation.metrics} if summary.evaluation else {}
+
+
+def _is_missing(summary: Summary, name: str) -> bool:
+    return any(name not in system.metrics for system in summary.systems)

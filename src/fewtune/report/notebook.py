@@ -6,21 +6,26 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from fewtune.report import html, tables, words
+from fewtune.report import html, predictions, tables, words
 from fewtune.report.summary import Summary, TrialLine
 
 _PLAN = ("epochs", "batch_size", "learning_rate", "rank", "prompt_loss_weight", "adapt_top")
 """What is searched; the rest of a plan is in the report."""
 
+SHOWN_PREDICTIONS = 5
+
 
 def summary_html(summary: Summary) -> str:
-    """Verdict, systems, sweep and a link to the page; colours and letters are the notebook's own."""
+    """Verdict, price, systems, first answers, sweep and a link; colours and letters are the notebook's own."""
+    found = predictions.predictions(summary)
     return (
         html.environment()
         .get_template("notebook.html.j2")
         .render(
             summary=summary,
-            comparison=tables.comparison(summary),
+            comparison=next(iter(tables.comparisons(summary)), None),
+            predictions=found,
+            shown_predictions=SHOWN_PREDICTIONS,
             sweep=tables.sweep(summary),
             link=_link(summary.files.get("report")),
         )

@@ -11,7 +11,7 @@ from fewtune.evaluation import metrics as evaluation
 from fewtune.report import afterwards, metrics, words, worth
 from fewtune.report.data_part import DataPart
 from fewtune.report.metrics import Metric
-from fewtune.report.summary import CutLine, Difference, Search, Summary, TrialLine, WinnerLoss
+from fewtune.report.summary import CutLine, Difference, Search, Summary, SystemLine, TrialLine, WinnerLoss
 
 _MOST_LISTED = 40
 _FAILED_LISTED = 5
@@ -19,57 +19,93 @@ _FAILED_LISTED = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
+    """One system in one metric, and how the tuned model compares with it."""
+
     value: str
     interval: str
-    verdict: str | None = None
+    against: Against | None = None
+    """None for the tuned model itself, and where it was not compared."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class MetricRow:
-    metric: Metric
-    systems: tuple[Cell | None, ...]
-    differences: tuple[Cell | None, ...]
+class Against:
+    """The tuned model minus the system."""
+
+    verdict: str
+    value: str
+    interval: str
+    p: str
+    """Empty where no test was made."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SystemRow:
+    name: str
+    title: str
+    meaning: str
+    cells: tuple[Cell | None, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    systems: tuple[str, ...]
-    against: tuple[str, ...]
-    rows: tuple[MetricRow, ...]
+    metrics: tuple[Metric, ...]
+    rows: tuple[SystemRow, ...]
 
 
-def comparison(summary: Summary) -> Comparison:
-    """Metrics down, systems across, then tuned against each other system."""
-    against = tuple(dict.fromkeys(difference.against for difference in summary.differences))
+def comparisons(summary: Summary) -> tuple[Comparison, ...]:
+    """Systems down, metrics across, in parts that fit side by side; the first one has what matters most."""
+    order = by_strength(summary)
+    return tuple(_part(summary, order, part) for part in metrics.together(summary))
+
+
+def _part(summary: Summary, order: Iterable[SystemLine], part: tuple[Metric, ...]) -> Comparison:
     rows = (
-        MetricRow(
-            metric=metric,
-            systems=tuple(_measured(metric, system.metrics) for system in summary.systems),
-            differences=tuple(difference(summary, metric, other) for other in against),
+        SystemRow(
+            name=system.name,
+            title=words.system(system.name),
+            meaning=system_meaning(summary, system.name),
+            cells=tuple(_cell(summary, system, metric) for metric in part),
         )
-        for metric in metrics.in_order(summary)
+        for system in order
+        if any(metric.name in system.metrics for metric in part)
     )
-    return Comparison(systems=tuple(system.name for system in summary.systems), against=against, rows=tuple(rows))
+    return Comparison(metrics=part, rows=tuple(rows))
 
 
-def _measured(metric: Metric, values: Mapping[str, Any]) -> Cell | None:
-    found = values.get(metric.name)
-    return Cell(value=metric.write(found.value), interval=metric.interval(found.interval)) if found else None
+def by_strength(summary: Summary) -> tuple[SystemLine, ...]:
+    """The tuned model, then its rivals by the metric that decides, the hardest one first."""
+    primary = metrics.primary(summary)
+
+    def weakness(system: SystemLine) -> tuple[bool, float]:
+        found = system.metrics.get(primary.name) if primary else None
+        if primary is None or found is None or math.isnan(found.value):
+            return (system.name != "tuned", math.inf)
+        return (system.name != "tuned", found.value if primary.lower_is_better else -found.value)
+
+    return tuple(sorted(summary.systems, key=weakness))
 
 
-def difference(summary: Summary, metric: Metric, against: str) -> Cell | None:
-    """Tuned minus `against` in this metric; None where it was not compared."""
+def _cell(summary: Summary, system: SystemLine, metric: Metric) -> Cell | None:
+    found = system.metrics.get(metric.name)
+    if found is None:
+        return None
+    against = tuned_against(summary, metric, system.name)
+    return Cell(value=metric.write(found.value), interval=metric.interval(found.interval), against=against)
+
+
+def tuned_against(summary: Summary, metric: Metric, rival: str) -> Against | None:
     for found in summary.differences:
-        if (found.metric, found.against) == (metric.name, against):
-            return _compared(metric, found)
+        if (found.metric, found.against) == (metric.name, rival):
+            return against(metric, found)
     return None
 
 
-def _compared(metric: Metric, found: Difference) -> Cell:
-    return Cell(
+def against(metric: Metric, found: Difference) -> Against:
+    return Against(
+        verdict=found.verdict,
         value=metric.difference(found.value.value),
         interval=metric.difference_interval(found.value.interval),
-        verdict=found.verdict,
+        p=words.p_value(found.p),
     )
 
 
@@ -257,10 +293,17 @@ def system_meaning(summary: Summary, name: str) -> str:
     """A system in words that need no other word of the field."""
     shots = summary.settings.get("shots")
     examples = words.counted(shots, "example") if isinstance(shots, int) and shots > 0 else "a few examples"
+    nearest = examples if isinstance(shots, int) and shots > 0 else "examples"
     return {
         "base": f"{summary.base} as it came, before any training",
         "few-shot": f"the base given {examples} in its prompt, not trained",
+        "few-shot-nearest": f"the base given the {nearest} most like each prompt, not trained",
         "tuned": f"the base trained on {words.counted(afterwards.trained_rows(summary), 'row')} of your data",
+        "runner-up": "the second best of the trained candidates",
+        "reference": "a model that you named, given the bare prompt",
+        "majority": "always the most frequent answer of your data, without any model",
+        "nearest-answer": "the answer of the most similar row of your data, without any model",
+        "tf-idf": "a classifier that counts words, without any language model",
     }.get(name, "")
 
 

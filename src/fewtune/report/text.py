@@ -15,7 +15,6 @@ SHOWN_TRIALS = 5
 _VERDICT_STYLES = {"better": "bold green", "worse": "bold red"}
 _MARK_STYLES = {"chosen": "bold", "failed": "red"}
 _SEVERITY_STYLES = {"error": "red", "warning": "yellow"}
-_PLACES = {"local": "on this machine", "ray": "on a Ray cluster"}
 
 
 def render_text(summary: Summary, console: Console) -> None:
@@ -23,24 +22,24 @@ def render_text(summary: Summary, console: Console) -> None:
 
     Texts of the run are printed as they are, never as markup, without their control characters.
     """
-    console.print(_text(summary.verdict, "bold"))
-    console.print(_text(_circumstances(summary), "dim"))
+    console.print(plain(summary.verdict, "bold"))
+    console.print(plain(_circumstances(summary), "dim"))
     for part in (_systems, _sweep, _data, _sample, _where):
         console.print()
         part(summary, console)
 
 
-def _text(text: str, style: str = "") -> Text:
+def plain(text: str, style: str = "") -> Text:
     return Text(words.printable(text), style=style)
 
 
 def _circumstances(summary: Summary) -> str:
     state = "" if summary.state == "finished" else f"{summary.state}, "
-    place = _PLACES.get(summary.provider, f"at {summary.provider}")
+    place = words.place(summary.provider)
     return f"{summary.id}: {state}{words.duration(summary.seconds)}, {words.dollars(summary.usd)}, {place}"
 
 
-def _table(*, header: bool = True, gap: int = 2) -> Table:
+def table_of(*, header: bool = True, gap: int = 2) -> Table:
     """With a header its columns are parted by a blank of the box; `gap` counts it."""
     if header:
         return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, gap - 1, 0, 0))
@@ -48,36 +47,43 @@ def _table(*, header: bool = True, gap: int = 2) -> Table:
 
 
 def _systems(summary: Summary, console: Console) -> None:
-    found = tables.comparison(summary)
-    if not found.rows:
+    parts = tables.comparisons(summary)
+    if not parts:
         for line in tables.worth_lines(summary):
-            console.print(_text(line))
+            console.print(plain(line))
         return
-    for system in summary.systems:
-        meaning = tables.system_meaning(summary, system.name)
-        console.print(_text(f"{system.name:9}", "bold").append_text(_text(meaning, "not bold dim")))
-    console.print()
-    table = _table(gap=1)
-    for name in ("", *found.systems, *(f"against\n{other}" for other in found.against)):
-        table.add_column(_text(name), overflow="fold")
+    found = parts[0]
     for row in found.rows:
-        label = _text(row.metric.label).append_text(_text(f"\n{row.metric.direction}", "dim"))
-        table.add_row(label, *(_cell(cell) for cell in (*row.systems, *row.differences)))
+        console.print(plain(f"{row.title}: ", "bold").append_text(plain(row.meaning, "not bold dim")))
+    console.print()
+    table = table_of(gap=1)
+    for name in ("", *(f"{metric.label}\n{metric.direction}" for metric in found.metrics)):
+        table.add_column(plain(name), overflow="fold")
+    for row in found.rows:
+        table.add_row(plain(row.title), *(cell_text(cell) for cell in row.cells))
     console.print(table)
     rows = words.counted(summary.systems[0].rows, "row")
-    console.print(_text(f"On {rows} kept out of the training; below each number its 95 % interval.", "dim"))
+    said = (
+        f"On {rows} kept out of the training. Under each number: its 95 % interval, and what the tuned model is against"
+    )
+    console.print(plain(f"{said} it. What chance could explain is called tied.", "dim"))
     primary = metrics.primary(summary)
     if primary and primary.meaning:
-        console.print(_text(f"{primary.label}: {primary.meaning}.", "dim"))
+        console.print(plain(f"{primary.label}: {primary.meaning}.", "dim"))
+    others = len(metrics.in_order(summary)) - len(found.metrics)
+    if others:
+        console.print(plain(f"The report has {words.counted(others, 'metric')} more.", "dim"))
 
 
-def _cell(cell: Cell | None) -> Text:
+def cell_text(cell: Cell | None) -> Text:
     if cell is None:
-        return _text("–", "dim")
-    if cell.verdict is None:
-        return _text(cell.value).append_text(_text(f"\n{cell.interval.replace(' to ', '–')}", "dim"))
-    shown = _text(cell.verdict, _VERDICT_STYLES.get(cell.verdict, "bold dim"))
-    return shown.append_text(_text(f"\n{cell.value}", "not bold dim"))
+        return plain("–", "dim")
+    shown = plain(cell.value).append_text(plain(f"\n{cell.interval.replace(' to ', '–')}", "dim"))
+    if cell.against:
+        verdict = cell.against.verdict
+        shown.append_text(plain(f"\n{verdict}", _VERDICT_STYLES.get(verdict, "bold dim")))
+        shown.append_text(plain(f" {cell.against.value}", "dim"))
+    return shown
 
 
 def _sweep(summary: Summary, console: Console) -> None:
@@ -85,11 +91,11 @@ def _sweep(summary: Summary, console: Console) -> None:
     if not found.rows:
         console.print("Nothing was trained.")
         return
-    table = _table()
+    table = table_of()
     by_right = tables.chosen_by_right(summary)
     right = ("exact match",) * by_right
     for name in ("", *(words.heading(field) for field in found.fields), *right, "validation loss", "time", "cost"):
-        table.add_column(_text(name), overflow="fold")
+        table.add_column(plain(name), overflow="fold")
     for row in (row for place, row in enumerate(found.rows) if place < SHOWN_TRIALS or row.mark == "chosen"):
         loss = row.trial.valid_loss
         cells = (
@@ -100,15 +106,15 @@ def _sweep(summary: Summary, console: Console) -> None:
         )
         cost = words.dollars(row.trial.usd)
         style = _MARK_STYLES.get(row.mark, "")
-        table.add_row(_text(row.mark), *(_text(cell) for cell in (*cells, cost)), style=style)
+        table.add_row(plain(row.mark), *(plain(cell) for cell in (*cells, cost)), style=style)
     console.print(table)
     if len(found.rows) > SHOWN_TRIALS:
-        console.print(_text(f"The best {SHOWN_TRIALS} of {len(found.rows)} trials.", "dim"))
+        console.print(plain(f"The best {SHOWN_TRIALS} of {len(found.rows)} trials.", "dim"))
     for line in tables.search_lines(summary):
-        console.print(_text(line, "dim"))
+        console.print(plain(line, "dim"))
     for row in found.rows:
         if row.trial.failure:
-            console.print(_text(f"Trial {row.trial.id} failed: {row.trial.failure}", "red"))
+            console.print(plain(f"Trial {row.trial.id} failed: {row.trial.failure}", "red"))
 
 
 def _right(trial: TrialLine) -> str:
@@ -116,17 +122,17 @@ def _right(trial: TrialLine) -> str:
 
 
 def _data(summary: Summary, console: Console) -> None:
-    console.print(_text(f"{summary.data.file}: {tables.rows_sum(summary.data)}"))
+    console.print(plain(f"{summary.data.file}: {tables.rows_sum(summary.data)}"))
     if not summary.data.findings:
         return
-    table = _table(header=False)
+    table = table_of(header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for finding in summary.data.findings:
         places = ", ".join(finding.rows[:3]) + (", …" if len(finding.rows) > 3 else "")
         done = finding.repair or ("Left as they are." if finding.count else "")
-        said = _text(f"{finding.sentence} {done}").append_text(_text(f"\n{places}", "dim"))
-        table.add_row(_text(finding.severity, _SEVERITY_STYLES.get(finding.severity, "dim")), said)
+        said = plain(f"{finding.sentence} {done}").append_text(plain(f"\n{places}", "dim"))
+        table.add_row(plain(finding.severity, _SEVERITY_STYLES.get(finding.severity, "dim")), said)
     console.print(table)
 
 
@@ -135,16 +141,16 @@ def _sample(summary: Summary, console: Console) -> None:
         console.print("No held-out prompt was answered.")
         return
     line = summary.predictions[0]
-    table = _table(header=False)
+    table = table_of(header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     answers = ((name, answer, "") for name, answer in line.answers.items())
     for name, text, style in (("prompt", line.prompt, "bold"), ("expected", line.expected, ""), *answers):
-        table.add_row(_text(name, "dim"), _text(words.one_line(text, 240) or "(empty)", style))
+        table.add_row(plain(words.system(name), "dim"), plain(words.one_line(text, 240) or "(empty)", style))
     console.print(table)
 
 
 def _where(summary: Summary, console: Console) -> None:
     if "report" in summary.files:
-        console.print(_text(f"Report: {summary.files['report']}"), soft_wrap=True)
-    console.print(_text(f"Again:  {summary.command}"), soft_wrap=True)
+        console.print(plain(f"Report: {summary.files['report']}"), soft_wrap=True)
+    console.print(plain(f"Again:  {summary.command}"), soft_wrap=True)

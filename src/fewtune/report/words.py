@@ -12,6 +12,9 @@ THIN = "\u202f"
 
 UNKNOWN = "cannot be told"
 
+_LONG = 360
+"""Characters of an answer that are shown before the rest is folded away."""
+
 _REPAIRED = {
     "drop": "dropped",
     "strip": "white space removed",
@@ -19,6 +22,18 @@ _REPAIRED = {
     "mask": "masked",
     "unescape": "entities written as characters",
     "mend": "characters mended",
+}
+
+_SYSTEMS = {
+    "base": "untuned base",
+    "few-shot": "few-shot prompt",
+    "few-shot-nearest": "nearest few-shot prompt",
+    "tuned": "tuned model",
+    "runner-up": "runner-up",
+    "reference": "reference model",
+    "majority": "most frequent answer",
+    "nearest-answer": "nearest row's answer",
+    "tf-idf": "TF-IDF classifier",
 }
 
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -36,6 +51,15 @@ def one_line(text: str, most: int) -> str:
     """The beginning of a text, on one line, with an ellipsis where it was cut."""
     line = " ".join(printable(text).split())
     return line if len(line) <= most else line[: most - 1].rstrip() + "…"
+
+
+def fold(text: str) -> tuple[str, str]:
+    """A long text as the part to show and the part to fold away, parted between two words."""
+    if len(text) <= 1.25 * _LONG:
+        return text, ""
+    cut = max(text.rfind(" ", 0, _LONG), text.rfind("\n", 0, _LONG))
+    cut = cut if cut > _LONG // 2 else _LONG
+    return text[:cut], text[cut:].lstrip()
 
 
 def _guarded(write: Callable[[float], str], value: float) -> str:
@@ -112,6 +136,18 @@ def heading(name: str) -> str:
     return printable(name).replace("_", " ")
 
 
+def system(name: str) -> str:
+    """What readers call a way of answering."""
+    return _SYSTEMS.get(name) or printable(name)
+
+
+def p_value(p: float | None) -> str:
+    """`p 0.012`; empty where there is none."""
+    if p is None or not math.isfinite(p):
+        return ""
+    return "p < 0.001" if p < 0.001 else f"p {p:.3f}" if p < 0.1 else f"p {p:.2f}"
+
+
 def rows_sum(read: int, kept: int, dropped: Mapping[str, int]) -> str:
     """`180 rows read = 175 kept + 4 dropped (duplicate row) + 1 dropped (empty completion)`."""
     parts = [f"{count(rows)} dropped ({heading(code)})" for code, rows in dropped.items()]
@@ -121,3 +157,8 @@ def rows_sum(read: int, kept: int, dropped: Mapping[str, int]) -> str:
 def repaired(repair: str) -> str:
     """What a repair of the data has done to a row."""
     return _REPAIRED[repair]
+
+
+def place(provider: str) -> str:
+    """Where a run was trained."""
+    return {"local": "on this machine", "ray": "on a Ray cluster"}.get(provider, f"at {provider}")

@@ -1,0 +1,118 @@
+"""The top of the page: the answer, what it rests on, and the systems on one scale."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from fewtune.report import metrics, tables, words
+from fewtune.report.metrics import Metric
+from fewtune.report.summary import Interval, MetricValue, Summary, SystemLine
+from fewtune.report.tables import Against
+
+MOST_BARS = 5
+_NO_RIVAL = "runner-up"
+"""Another tuned model: it says nothing about whether to tune, and stands in the comparison."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    system: SystemLine
+    value: str
+    interval: str
+    left: float
+    """Where the interval begins on the common scale, in per cent; likewise `middle` and `right`."""
+    middle: float
+    right: float
+    against: Against | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstScreen:
+    answer: str
+    reason: str
+    advice: str
+    """What to do now, for somebody who has never tuned a model; empty where the verdict gives none."""
+    metric: Metric | None
+    bars: tuple[Bar, ...]
+    others: int
+    """Systems that are only in the comparison."""
+
+    @property
+    def told(self) -> bool:
+        """Whether it is known how far chance could move the values."""
+        return any(bar.interval != words.UNKNOWN for bar in self.bars)
+
+
+def first_screen(summary: Summary) -> FirstScreen:
+    answer, reason = verdict_parts(summary.verdict)
+    metric = metrics.primary(summary)
+    measured = _measured(summary, metric) if metric else ()
+    shown = _most_telling(measured)
+    return FirstScreen(
+        answer=answer,
+        reason=reason,
+        advice=_advice(answer),
+        metric=metric,
+        bars=_bars(summary, metric, shown) if metric else (),
+        others=len(measured) - len(shown),
+    )
+
+
+def verdict_parts(verdict: str) -> tuple[str, str]:
+    """`Use the tuned model: on 19 rows ...` as the answer and its reason; a verdict without a colon is all answer."""
+    answer, _, reason = verdict.partition(": ")
+    return (answer, reason[:1].upper() + reason[1:]) if len(answer) <= 60 else (verdict, "")
+
+
+_ADVICE = {
+    "Use the tuned model": "On prompts that it has never seen it does better than every cheaper rival.",
+    "Do not use the tuned model": "Something cheaper, which is named here, answers better.",
+    "Do not tune": "Nothing is gained over something cheaper, which is named here; more examples may change that.",
+    "Cannot be told": "Keep more rows out of the training, with --test, and run it again.",
+}
+
+
+def _advice(answer: str) -> str:
+    return _ADVICE.get(answer.rstrip("."), "")
+
+
+def _measured(summary: Summary, metric: Metric) -> tuple[tuple[SystemLine, MetricValue], ...]:
+    found = ((system, system.metrics.get(metric.name)) for system in tables.by_strength(summary))
+    return tuple(
+        (system, value)
+        for system, value in found
+        if system.name != _NO_RIVAL and value is not None and math.isfinite(value.value)
+    )
+
+
+def _most_telling(
+    measured: tuple[tuple[SystemLine, MetricValue], ...],
+) -> tuple[tuple[SystemLine, MetricValue], ...]:
+    """The tuned model, its hardest rivals, and in any case the base: the one that everybody knows."""
+    if len(measured) <= MOST_BARS:
+        return measured
+    first, rest = measured[: MOST_BARS - 1], measured[MOST_BARS - 1 :]
+    base = tuple(one for one in rest if one[0].name == "base")
+    return (*first, *(base or rest[:1]))
+
+
+def _bars(summary: Summary, metric: Metric, shown: tuple[tuple[SystemLine, MetricValue], ...]) -> tuple[Bar, ...]:
+    spans = [value.interval or Interval(low=value.value, high=value.value) for _, value in shown]
+    low, high = min((span.low for span in spans), default=0.0), max((span.high for span in spans), default=0.0)
+
+    def place(value: float) -> float:
+        return round(100 * (value - low) / (high - low), 2) if high > low else 50.0
+
+    return tuple(
+        Bar(
+            system=system,
+            value=metric.write(value.value),
+            interval=metric.interval(value.interval),
+            left=place(span.low),
+            middle=place(value.value),
+            right=place(span.high),
+            against=tables.tuned_against(summary, metric, system.name),
+        )
+        for (system, value), span in zip(shown, spans, strict=True)
+    )
