@@ -123,12 +123,12 @@ def test_the_sentence_recommends_a_model_that_beats_every_rival_and_names_the_ha
 def test_the_sentence_advises_against_tuning_when_nothing_beats_the_prompt_beyond_noise() -> None:
     sentence = verdict_sentence(
         {"base": compared(0.4, 0.2, 0.6, "better"), "few-shot": compared(0.03, -0.14, 0.2, "tied")},
-        metric="exact_match",
+        metric="exact match",
         higher_is_better=True,
     )
     assert sentence == (
         "Do not tune: on 31 held-out rows the tuned model's exact match cannot be told from the few-shot prompt's "
-        "(difference 0.03, 95 % interval -0.14 to 0.20)."
+        "(difference 0.03, 95 % interval −0.14 to 0.20)."
     )
 
 
@@ -150,10 +150,15 @@ def test_the_sentence_claims_nothing_where_nothing_can_be_told(n: int, words: st
     assert verdict_sentence({"base": unknown}, metric="loss", higher_is_better=False) == f"Cannot be told: {words}."
 
 
-def test_a_rival_in_the_plural_keeps_its_grammar() -> None:
-    close = compare(NOISY, BASE, higher_is_better=False, binary=False)
-    sentence = verdict_sentence({"few-shot-nearest": close}, metric="loss", higher_is_better=False)
-    assert "the prompt with the nearest examples' (" in sentence
+def test_the_sentence_tells_shares_in_points_as_the_tables_do() -> None:
+    tied = {"tf-idf": compared(-0.1852, -0.377, 0.0196, "tied")}
+    assert verdict_sentence(tied, metric="share of right labels", higher_is_better=True, share=True) == (
+        "Do not tune: on 31 held-out rows the tuned model's share of right labels cannot be told from the TF-IDF "
+        "classifier's (difference −18.5 points, 95 % interval −37.7 to 2.0 points)."
+    )
+    better = {"base": compared(0.5, 0.25, 0.75, "better")}
+    sentence = verdict_sentence(better, metric="share of right labels", higher_is_better=True, share=True)
+    assert sentence.endswith("is 50.0 points higher than the untuned base's (95 % interval 25.0 to 75.0 points).")
 
 
 def test_the_sentence_says_when_there_was_no_rival() -> None:

@@ -103,12 +103,12 @@ def test_a_judge_that_is_down_costs_one_warning_and_little_time(
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
     seen: list[Progress] = []
-    run = fewtune.run(few_rows, **FAKE, judge=OUTSIDE_MODEL, judge_url=url, watch=seen.append)
-    (found,) = judged(run)
-    assert (found.wins, found.losses, found.tokens) == (0, 0, 0)
-    assert found.unread > 0
+    several = {**FAKE, "rivals": "base,few-shot"}
+    run = fewtune.run(few_rows, **several, judge=OUTSIDE_MODEL, judge_url=url, watch=seen.append)
+    assert [(one.wins, one.losses, one.tokens) for one in judged(run)] == [(0, 0, 0)] * 2
+    assert all(one.unread > 0 for one in judged(run))
     (warning,) = notes(seen)
-    assert "judge outside at 127.0.0.1" in warning and "goes on" in warning
+    assert "judge outside at 127.0.0.1" in warning and "goes on without and asks it nothing more" in warning
 
 
 def test_a_judge_that_fails_now_and_then_loses_only_those_rows(few_rows: Path, service: Standin) -> None:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from fewtune.report import charts, curves
+from fewtune.report import charts, curves, step_curves
 from fewtune.report.drawing import spread
 from fewtune.report.summary import CurvePoint, Summary
 from fewtune.report.views import views
@@ -127,3 +127,14 @@ def test_labels_are_spread_apart_and_keep_their_order() -> None:
     ordered = sorted(placed)
     assert all(above - below >= 0.1 - 1e-9 for below, above in pairwise(ordered))
     assert sorted(range(4), key=lambda index: placed[index]) == sorted(range(4), key=lambda index: heights[index])
+
+
+def test_a_heading_wider_than_its_panel_goes_on_in_a_second_line() -> None:
+    assert charts.in_lines("Words in order (ROUGE-L)", 160) == ["Words in order", "(ROUGE-L)"]
+    assert charts.in_lines("Words in order (ROUGE-L)", 400) == ["Words in order (ROUGE-L)"]
+    assert charts.in_lines("Loss", 10) == ["Loss"]
+
+
+def test_a_curve_of_few_steps_is_smoothed_too() -> None:
+    steps = tuple((step, float(step % 2)) for step in range(24))
+    assert step_curves.moving_mean(steps) != steps

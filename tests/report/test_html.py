@@ -190,6 +190,10 @@ def test_snippets_need_only_commands_that_there_are() -> None:
     assert ("serve" in snippets.COMMANDS) == ("serve" in there)
 
 
+def test_the_lock_names_versions_that_an_index_has(changed: Callable[..., Summary]) -> None:
+    assert snippets.lock(changed(versions={"torch": "2.13.0+cpu"})) == "pip install torch==2.13.0"
+
+
 def test_the_lock_installs_the_versions_of_the_run(summary: Summary) -> None:
     assert snippets.lock(summary) == "pip install fewtune==0.1.0 torch==2.13.0"
 

@@ -61,3 +61,13 @@ def test_one_row_cannot_be_told(of_one_row: Summary) -> None:
 def test_a_failed_trial_says_why(summary: Summary) -> None:
     failed = replace(summary.trials[0], state="failed", failure="The loss became infinite.", valid_loss=None)
     assert "The loss became infinite." in printed(replace(summary, trials=(failed, *summary.trials[1:])))
+
+
+def test_forgetting_the_judge_and_failed_metrics_are_told_in_the_terminal_too(evaluated: Summary) -> None:
+    text = " ".join(printed(evaluated).split())
+    for said in (
+        "General English: It has forgotten some: 1.204 bits a byte before tuning",
+        "gpt-judge preferred the tuned model on 30 rows",
+        "ZeroDivisionError: division by zero.",
+    ):
+        assert said in text, said

@@ -78,3 +78,11 @@ def test_one_line_is_one_line_and_no_longer_than_asked(text: str, most: int) -> 
 def test_settings_are_said_briefly() -> None:
     shown = [words.setting(value) for value in (True, None, 3e-05, [1, 2, 4], (), "pocket")]
     assert shown == ["yes", "none", "3e-05", "1, 2, 4", "none", "pocket"]
+
+
+def test_a_setting_that_was_not_given_is_not_called_nothing() -> None:
+    assert [words.given(value) for value in (None, [], (), 0, [1, 2])] == ["not given"] * 3 + ["0", "1, 2"]
+
+
+def test_a_search_as_large_as_its_grid_saves_nothing() -> None:
+    assert words.saved(1, 1, 0.0) == "1 epoch was trained, all of the grid's."

@@ -114,11 +114,14 @@ def _disagreements(tuned: Sequence[float], other: Sequence[float]) -> tuple[int,
     return _ones(tuned) - both, _ones(other) - both
 
 
-def verdict_sentence(against: Mapping[str, Compared], *, metric: str, higher_is_better: bool) -> str:
+def verdict_sentence(
+    against: Mapping[str, Compared], *, metric: str, higher_is_better: bool, share: bool = False
+) -> str:
     """One sentence for the top of the report: whether to use the tuned model.
 
     `against` holds the comparisons of the tuned model in the metric that decides, by the rival's name. To be worth
-    using, the model has to beat every rival beyond noise; the sentence names the hardest one.
+    using, the model has to beat every rival beyond noise; the sentence names the hardest one. `metric` stands in it as
+    it is; differences of a `share` are told in points, as hundredths are called wherever shares are shown.
     """
     if not against:
         return "Cannot be told: there was nothing to compare the tuned model with."
@@ -127,24 +130,22 @@ def verdict_sentence(against: Mapping[str, Compared], *, metric: str, higher_is_
     rows = f"{hardest.n} held-out row{'' if hardest.n == 1 else 's'}"
     if hardest.verdict == "cannot be told":
         return f"Cannot be told: {_reason(hardest.n, rows)}."
-    rival, word = _RIVALS.get(name, name), metric.replace("_", " ")
+    rival = _RIVALS.get(name, name)
     if hardest.verdict == "tied":
-        return f"Do not tune: on {rows} the tuned model's {word} cannot be told from {_of(rival)} ({_span(hardest)})."
+        told = f"the tuned model's {metric} cannot be told from {rival}'s"
+        return f"Do not tune: on {rows} {told} ({_span(hardest, share)})."
     advice = "Use the tuned model" if hardest.verdict == "better" else "Do not use the tuned model"
-    return f"{advice}: on {rows} its {word} is {_amount(hardest)} than {_of(rival)}{_interval_words(hardest)}."
-
-
-def _of(rival: str) -> str:
-    return rival + ("'" if rival.endswith("s") else "'s")
+    amount = f"{_amount(hardest, share)} than {rival}'s{_interval_words(hardest, share)}"
+    return f"{advice}: on {rows} its {metric} is {amount}."
 
 
 _RIVALS = {
     "base": "the untuned base",
     "few-shot": "the few-shot prompt",
-    "few-shot-nearest": "the prompt with the nearest examples",
+    "few-shot-nearest": "the nearest few-shot prompt",
     "majority": "the most frequent answer",
-    "nearest-answer": "the nearest training row",
-    "tf-idf": "TF-IDF with logistic regression",
+    "nearest-answer": "the nearest row",
+    "tf-idf": "the TF-IDF classifier",
 }
 
 
@@ -160,31 +161,35 @@ def _reason(n: int, rows: str) -> str:
     return f"only {rows}" if n < 4 else f"{rows} give no interval"
 
 
-def _amount(compared: Compared) -> str:
+def _amount(compared: Compared, share: bool) -> str:
     size = abs(compared.value)
-    return f"{size:z.{_decimals(size)}f} {'higher' if compared.value > 0 else 'lower'}"
+    return f"{_numbers(share, size, size=size)} {'higher' if compared.value > 0 else 'lower'}"
 
 
-def _interval_words(compared: Compared) -> str:
+def _interval_words(compared: Compared, share: bool) -> str:
     """The interval of the amount: without its sign, which `higher` or `lower` already says."""
     if compared.interval is None:
         return ""
     sign = 1 if compared.value > 0 else -1
     low, high = sorted((sign * compared.interval.low, sign * compared.interval.high))
-    return f" (95 % interval {_between(low, high, abs(compared.value))})"
+    return f" (95 % interval {_numbers(share, low, high, size=abs(compared.value))})"
 
 
-def _span(compared: Compared) -> str:
+def _span(compared: Compared, share: bool) -> str:
     if compared.interval is None:
         return "no row differs"
-    size = max(abs(compared.interval.low), abs(compared.interval.high))
-    between = _between(compared.interval.low, compared.interval.high, size)
-    return f"difference {compared.value:z.{_decimals(size)}f}, 95 % interval {between}"
+    low, high = compared.interval.low, compared.interval.high
+    size = max(abs(low), abs(high))
+    difference = _numbers(share, compared.value, size=size)
+    return f"difference {difference}, 95 % interval {_numbers(share, low, high, size=size)}"
 
 
-def _between(low: float, high: float, size: float) -> str:
+def _numbers(share: bool, *values: float, size: float) -> str:
+    """`0.08 to 0.33`, or of shares `−37.7 to 2.0 points`; other numbers with two significant digits of `size`."""
+    if share:
+        return " to ".join(f"{100 * value:z.1f}" for value in values).replace("-", "−") + " points"
     decimals = _decimals(size)
-    return f"{low:z.{decimals}f} to {high:z.{decimals}f}"
+    return " to ".join(f"{value:z.{decimals}f}" for value in values).replace("-", "−")
 
 
 def _decimals(size: float) -> int:

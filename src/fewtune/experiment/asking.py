@@ -103,6 +103,8 @@ class Inquiry:
     """Dollars that may still be spent; None sets no limit."""
     watch: Watch
     interruption: Interruption
+    given_up: bool = False
+    """Whether the model was silent for so long that it is asked nothing more."""
 
     def ask(self, questions: Sequence[Question]) -> dict[int, ReplyRecord]:
         """The replies by question, as far as they can be had; why some cannot is told once, as a note."""
@@ -114,6 +116,8 @@ class Inquiry:
         return {number: known[digest] for number, digest in digests.items() if digest in known}
 
     def _answers(self, wanted: Sequence[Question]) -> Iterator[tuple[Question, Said]]:
+        if self.given_up:
+            return
         answered, failures, silent = 0, list[ProviderError](), 0
         with ThreadPoolExecutor(_AT_A_TIME) as pool:
             for start in range(0, len(wanted), _AT_A_TIME):
@@ -129,6 +133,7 @@ class Inquiry:
                 yield from found
                 self.watch(Answering(system=self.outside.purpose, done=answered, of=len(wanted)))
                 if silent == _PATIENCE:
+                    self.given_up = True
                     break
         if failures:
             self._tell_of_failures(failures[0], len(wanted) - answered)
@@ -172,7 +177,8 @@ class Inquiry:
     def _tell_of_failures(self, first: ProviderError, missing: int) -> None:
         questions = counted(missing, "question")
         text = f"The {self._named} left {questions} without an answer, the first with: {first.what}"
-        self.watch(Note(text=f"{text.rstrip('.')}. The run goes on without."))
+        further = " and asks it nothing more" if self.given_up else ""
+        self.watch(Note(text=f"{text.rstrip('.')}. The run goes on without{further}."))
 
     @property
     def _named(self) -> str:

@@ -223,7 +223,17 @@ def _sentence(primary: Metric, compared: Mapping[str, Mapping[str, Compared]]) -
         for rival, metrics in compared.items()
         if primary.name in metrics and rival not in NOT_RIVALS
     }
-    return verdict_sentence(against, metric=primary.name, higher_is_better=bool(primary.higher_is_better))
+    return verdict_sentence(
+        against,
+        metric=_spoken(primary),
+        higher_is_better=bool(primary.higher_is_better),
+        share=primary.unit == "share",
+    )
+
+
+def _spoken(metric: Metric) -> str:
+    """`share of exact answers`, as the tables call it; other metrics by their own names."""
+    return f"share of {metric.title.lower()}" if metric.name == "exact_match" else metric.name.replace("_", " ")
 
 
 def _row_values(columns: Mapping[str, Column]) -> dict[str, Sequence[float | None]]:

@@ -20,6 +20,8 @@ from fewtune.report.summary import Summary
 
 _NAMES = 175
 """Pixels for the systems' names."""
+_LETTER = 8.0
+"""Pixels of a letter of a heading, on average."""
 _SYSTEM_COLOURS = {"tuned": SERIES[0], "few-shot": SERIES[1]}
 
 
@@ -69,8 +71,14 @@ def _panel(summary: Summary, metric: Metric, width: int, *, first: bool) -> Any:
     )
     dots = base.mark_circle(size=80, opacity=1).encode(x=alt.X("value:Q"))
     texts = base.mark_text(dy=-13, fontWeight=600).encode(x=alt.X("value:Q"), text=alt.Text("shown:N"))
-    title = alt.TitleParams(metric.label, subtitle=metric.direction, frame="group")
+    title = alt.TitleParams(in_lines(metric.label, width), subtitle=metric.direction, frame="group")
     return alt.layer(whiskers, dots, texts).properties(width=width, height=max(130, 36 * len(order)), title=title)
+
+
+def in_lines(label: str, width: int) -> list[str]:
+    """A label that is too wide for its panel goes on in a second line, where its bracket begins."""
+    plain, bracket, rest = label.partition(" (")
+    return [plain, f"({rest}"] if bracket and len(label) * _LETTER > width else [label]
 
 
 def _spoken_metric(summary: Summary, metric: Metric) -> str:

@@ -19,7 +19,7 @@ _TRAIN_POINTS = 80
 _COLUMNS = 240
 """Columns of a curve; of the points within one only the lowest and the highest are drawn."""
 MOST_TRUNKS = 40
-_EPOCHS = alt.Axis(tickMinStep=1, format="d")
+_EPOCHS = alt.Axis(tickMinStep=1, format="~g")
 
 Row = dict[str, Any]
 

@@ -126,6 +126,21 @@ def judged(found: Judged) -> str:
     return f"{said}{agreed}{unread if found.unread else ''}{price}"
 
 
+def lines(summary: Summary) -> tuple[str, ...]:
+    """What there is to know beside the metrics, in sentences for where there is no room for tables."""
+    part = summary.evaluation
+    if part is None:
+        return ()
+    found = [judged(one) for one in part.judged]
+    found += [f"General English: {forgetting(part.forgetting)}"] if part.forgetting else []
+    failing = {one.metric: one for one in reversed(part.failing)}
+    for name in reversed(failing):
+        rows = sum(one.rows for one in part.failing if one.metric == name)
+        reason = words.one_line(failing[name].reason, 200)
+        found.append(f"{words.printable(name)} could not be measured of {words.counted(rows, 'answer')}: {reason}.")
+    return tuple(found)
+
+
 def copied(summary: Summary) -> tuple[tuple[str, Copying], ...]:
     """Each system with what its answers share with the training rows."""
     found: Mapping[str, Copying] = summary.evaluation.copying if summary.evaluation else {}

@@ -52,7 +52,7 @@ def first_screen(summary: Summary) -> FirstScreen:
     return FirstScreen(
         answer=answer,
         reason=reason,
-        advice=_advice(answer),
+        advice=_advice(summary, answer, metric),
         metric=metric,
         bars=_bars(summary, metric, shown) if metric else (),
         others=len(measured) - len(shown),
@@ -66,14 +66,17 @@ def verdict_parts(verdict: str) -> tuple[str, str]:
 
 
 _ADVICE = {
-    "Use the tuned model": "On prompts that it has never seen it does better than every cheaper rival.",
+    "Use the tuned model": "On prompts that it has never seen it does better than every rival.",
     "Do not use the tuned model": "Something cheaper, which is named here, answers better.",
     "Do not tune": "Nothing is gained over something cheaper, which is named here; more examples may change that.",
     "Cannot be told": "Keep more rows out of the training, with --test, and run it again.",
 }
 
 
-def _advice(answer: str) -> str:
+def _advice(summary: Summary, answer: str, metric: Metric | None) -> str:
+    reservation = tables.reservation(summary)
+    if metric and reservation:
+        return f"By {metric.in_sentence} it does better than every rival that has one. {reservation}"
     return _ADVICE.get(answer.rstrip("."), "")
 
 

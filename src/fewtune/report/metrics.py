@@ -31,6 +31,11 @@ class Metric:
             return "neither is better"
         return "lower is better" if self.lower_is_better else "higher is better"
 
+    @property
+    def in_sentence(self) -> str:
+        """Its label within a sentence: `likeness (chrF)`, but `BLEU` and `F1` as they are."""
+        return _lower(self.label)
+
     def interval(self, interval: Interval | None) -> str:
         if interval is None:
             return words.UNKNOWN
@@ -86,22 +91,31 @@ _KNOWN = (
     ),
 )
 _BY_NAME = {metric.name: metric for metric in _KNOWN}
+_BY_TASK = {"exact_match"}
+"""What means something else in each task, so that the run knows it better."""
 _WRITERS: Mapping[str, Callable[[float], str]] = {"share": words.share, "points": words.score}
 
 
 def metric(name: str, told: MetricLine | None = None) -> Metric:
     """What is known here of a metric, else what the run tells of it, else its bare name."""
-    if name in _BY_NAME:
+    if name in _BY_NAME and (told is None or name not in _BY_TASK):
         return _BY_NAME[name]
     if told is None:
         return Metric(name=name, label=words.heading(name), meaning="", lower_is_better=False, write=words.loss)
     return Metric(
         name=name,
         label=words.printable(told.title),
-        meaning=words.printable(told.meaning).rstrip("."),
+        meaning=_lower(words.printable(told.meaning).rstrip(".")),
         lower_is_better=None if told.higher_is_better is None else not told.higher_is_better,
         write=_WRITERS.get(told.unit, words.loss),
     )
+
+
+def _lower(text: str) -> str:
+    """As it stands within a sentence; a first word such as BLEU or F1 stays as it is."""
+    first = text.partition(" ")[0]
+    named = any(letter.isupper() or letter.isdigit() for letter in first[1:])
+    return text if named else text[:1].lower() + text[1:]
 
 
 def of(summary: Summary, name: str) -> Metric:

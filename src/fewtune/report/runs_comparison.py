@@ -253,7 +253,7 @@ def _settings(summaries: Sequence[Summary]) -> tuple[SettingLine, ...]:
 
 def _differing(group: Sequence[Mapping[str, Any]]) -> Iterable[SettingLine]:
     for name in dict.fromkeys(name for one in group for name in one):
-        values = tuple(words.setting(one[name]) if name in one else "–" for one in group)
+        values = tuple(words.given(one[name]) if name in one else "–" for one in group)
         if len(set(values)) > 1:
             yield SettingLine(name=name, values=values)
 

@@ -45,7 +45,10 @@ def use(summary: Summary) -> tuple[Snippet, ...]:
 
 def lock(summary: Summary) -> str:
     """A command that installs the versions which made the run; empty where they are not known."""
-    packages = [f"{name}=={version}" for name, version in summary.versions.items() if name != "python"]
+    # An index has no local versions such as 2.13.0+cpu, but what is installed as one satisfies the public version.
+    packages = [
+        f"{name}=={version.partition('+')[0]}" for name, version in summary.versions.items() if name != "python"
+    ]
     return shlex.join(["pip", "install", *packages]) if packages else ""
 
 

@@ -85,7 +85,7 @@ def points(curve: Sequence[CurvePoint], name: str) -> Points:
 
 def moving_mean(found: Points) -> Points:
     """Each value as the mean of its neighbours, as many before it as after it; ends have fewer."""
-    reach = int(len(found) * _WINDOW / 2)
+    reach = max(1, int(len(found) * _WINDOW / 2))
     sums = [0.0]
     for _, value in found:
         sums.append(sums[-1] + value)

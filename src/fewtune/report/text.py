@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fewtune.report import metrics, tables, words
+from fewtune.report import evaluation_tables, metrics, tables, words
 from fewtune.report.summary import Summary, TrialLine
 from fewtune.report.tables import Cell
 
@@ -23,6 +23,8 @@ def render_text(summary: Summary, console: Console) -> None:
     Texts of the run are printed as they are, never as markup, without their control characters.
     """
     console.print(plain(summary.verdict, "bold"))
+    if reservation := tables.reservation(summary):
+        console.print(plain(reservation))
     console.print(plain(_circumstances(summary), "dim"))
     for part in (_systems, _sweep, _data, _sample, _where):
         console.print()
@@ -73,6 +75,8 @@ def _systems(summary: Summary, console: Console) -> None:
     others = len(metrics.in_order(summary)) - len(found.metrics)
     if others:
         console.print(plain(f"The report has {words.counted(others, 'metric')} more.", "dim"))
+    for line in evaluation_tables.lines(summary):
+        console.print(plain(line))
 
 
 def cell_text(cell: Cell | None) -> Text:

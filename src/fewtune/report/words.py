@@ -123,10 +123,17 @@ def setting(value: object) -> str:
     return "none" if value is None else printable(str(value))
 
 
+def given(value: object) -> str:
+    """A setting as it was given: without a value its default holds, which is not the same as nothing."""
+    return "not given" if value is None or value in ([], ()) else setting(value)
+
+
 def saved(epochs: float, grid_epochs: int, share_saved: float) -> str:
     """What a search trained, against the grid of its plans."""
     took = f"{epochs:g} {'epoch was' if epochs == 1 else 'epochs were'} trained"
-    if share_saved >= 0:
+    if share_saved == 0:
+        return f"{took}, all of the grid's."
+    if share_saved > 0:
         return f"{took}, {share(share_saved)} fewer than the {count(grid_epochs)} of the grid."
     return f"{took}, folds and seeds among them; the grid alone takes {count(grid_epochs)}."
 
