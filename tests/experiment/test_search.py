@@ -81,6 +81,13 @@ def test_a_first_rung_on_a_share_of_the_rows_trains_the_better_half_anew_on_all_
     assert "--halving --rung-share 0.5" in swept.summary.command
 
 
+def test_the_command_that_repeats_a_sweep_has_its_budgets(few_rows: Path) -> None:
+    one = fewtune.sweep(few_rows, epochs=1, batch_size=4, learning_rate=1e-3, folds=0, budget_tokens=1e6)
+    assert one.summary.command.endswith("--budget-tokens 1000000")
+    again = fewtune.sweep(few_rows, epochs=1, batch_size=4, learning_rate=1e-3, folds=0)
+    assert again.summary.command == one.summary.command
+
+
 def test_the_median_rule_stops_the_slow_ones_without_rungs(few_rows: Path) -> None:
     swept = fewtune.sweep(few_rows, **GRID, folds=0, median_stop=True).summary
     assert swept.search is not None and swept.search.stopped_by == "median"
