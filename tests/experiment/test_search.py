@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from fewtune.errors import BudgetError, UsageError
 from fewtune.experiment.progress import Note, Progress, Rung, Training
 from fewtune.experiment.settings import RunSettings
 from fewtune.report.summary import Summary
+from fewtune.report.tables import search_lines
 from fewtune.settings import load
 from fewtune.store.runs import Runs
 from standin.processes import forkserver
@@ -106,10 +108,14 @@ def test_whatever_stops_candidates_a_killed_sweep_comes_to_the_same_decisions(
 
 
 def test_the_finalists_are_trained_on_folds_of_the_rows_that_judge_nothing(few_rows: Path) -> None:
-    swept = fewtune.sweep(few_rows, **GRID)
+    seen: list[Progress] = []
+    swept = fewtune.sweep(few_rows, **GRID, watch=seen.append)
     search = swept.summary.search
     assert search is not None and search.estimate is not None
     assert search.folds == 5
+    told = {(event.trial, event.competes) for event in seen if isinstance(event, Training)}
+    assert all(competes == bool(re.fullmatch(r"t\d+", trial)) for trial, competes in told)
+    assert "rows decide between them" in " ".join(search_lines(swept.summary))
     assert search.estimate.by == "folds"
     assert {swept.summary.chosen, *swept.summary.tied} <= {one.trial for one in search.finalists}
     data = swept.summary.data

@@ -72,8 +72,9 @@ def _style() -> dict[str, Any]:
 
 
 def to_svg(chart: Any, label: str, datasets: Mapping[str, list[dict[str, Any]]] | None = None) -> str:
-    """The chart as one `<svg>` that fills its container's width, unless it is far narrower; `label` is its text for those who cannot see it.
+    """The chart as one `<svg>` that fills its container's width; `label` is its text for those who cannot see it.
 
+    It is enlarged but little, so a narrow chart leaves room beside it.
     Nothing is fetched. Colours are CSS variables, with a light page's colours where they are not set.
     """
     spec = chart.to_dict(validate=False)
@@ -89,7 +90,8 @@ def to_svg(chart: Any, label: str, datasets: Mapping[str, list[dict[str, Any]]] 
                 element.attrib[name] = _TOO_FINE.sub(r"\1", element.attrib[name])
     root.attrib.pop("height")
     widest = _MOST_ENLARGED * float(root.attrib["width"])
-    root.attrib |= {"width": "100%", "style": f"max-width: {widest:.0f}px", "role": "img", "aria-label": printable(label)}
+    root.attrib |= {"width": "100%", "style": f"max-width: {widest:.0f}px"}
+    root.attrib |= {"role": "img", "aria-label": printable(label)}
     return ElementTree.tostring(root, encoding="unicode")
 
 
