@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -140,3 +141,21 @@ def test_answers_that_are_all_alike_are_learnt_by_nobody_and_stop_nothing(tmp_pa
     run = fewtune.run(write(tmp_path / "alike.csv", rows), **FAKE, watch=seen.append)
     assert "majority" in names(run) and "tf-idf" not in names(run)
     assert any("only one answer" in note for note in notes(seen))
+
+
+def test_further_samples_are_asked_once_and_measure_nothing(few_rows: Path) -> None:
+    given: dict[str, Any] = {"provider": "fake", "epochs": 1, "rivals": "base"}
+    once = fewtune.run(few_rows, **given).summary
+    again = fewtune.run(few_rows, **given, samples=3).summary
+    assert again.id == once.id
+    assert again.systems == once.systems
+    for line, before in zip(again.predictions, once.predictions, strict=True):
+        assert line.answers == before.answers
+        assert {name: len(one.samples) for name, one in line.details.items()} == {"base": 3, "tuned": 3}
+        assert all(one.samples[0] == line.answers[name] for name, one in line.details.items())
+    assert fewtune.run(few_rows, **given, samples=3).summary == again
+
+
+def test_less_than_one_sample_is_refused(few_rows: Path) -> None:
+    with pytest.raises(UsageError, match="--samples is 0"):
+        fewtune.run(few_rows, provider="fake", samples=0)

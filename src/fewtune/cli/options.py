@@ -113,6 +113,10 @@ Test = Annotated[float | None, typer.Option("--test", help="Test rows: a share b
 Shots = Annotated[
     int | None, typer.Option("--shots", help="Worked examples in the few-shot prompts; default: 3.", min=0)
 ]
+Samples = Annotated[
+    int | None,
+    typer.Option("--samples", help="Answers to each held-out row; the first is measured. Default: 1.", min=1),
+]
 Rivals = Annotated[
     str | None,
     typer.Option(

@@ -63,6 +63,7 @@ def _train(
     primary: options.Primary = None,
     json_schema: options.JsonSchema = None,
     shots: options.Shots = None,
+    samples: options.Samples = None,
     rivals: options.Rivals = None,
     reference: options.Reference = None,
     reference_url: options.ReferenceUrl = None,

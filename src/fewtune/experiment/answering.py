@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fewtune.data.chat import asked
 from fewtune.data.encode import Encoder
@@ -18,6 +19,8 @@ from fewtune.store.runs import PredictionRecord, Runs
 from fewtune.types import Example
 
 _MOST_ANSWER_TOKENS = 256
+_SEEDS_APART = 2**20
+"""Between the samples of a row; no data set has so many rows that two would meet."""
 TEMPERATURES = {"text": 0.7, "labels": 0.0, "json": 0.0}
 """A small base that always takes the likeliest word soon repeats itself; a label or JSON has one right answer."""
 _CHARACTERS_PER_TOKEN = 3
@@ -103,8 +106,12 @@ def answer(
     run_id: str,
     watch: Watch,
     interruption: Interruption,
+    samples: int = 1,
 ) -> None:
-    """Ask every system for what the store does not have yet: an answer and, where it can be had, a score."""
+    """Ask every system for what the store does not have yet: an answer and, where it can be had, a score.
+
+    With more samples each row is answered again, always at the temperature of texts: at 0 all would be alike.
+    """
     have = {(one.system, one.row): one for one in store.predictions(run_id)}
     limit, temperature = answer_tokens(prepared), TEMPERATURES[prepared.task.kind]
     for system in chosen:
@@ -115,10 +122,65 @@ def answer(
         if provider.capabilities.can_score:
             requests = [scoring(e, system.shots.get(e.row, ())) for e in unscored] + requests
         _ask(provider, system, requests, lambda one: store.put_predictions(run_id, [one]), watch, interruption)
+        if samples > 1:
+            again = _further(rows, system, have, samples, limit)
+            _ask_again(provider, system, again, store, run_id, watch, interruption)
+
+
+def _further(
+    rows: Sequence[Example],
+    system: System,
+    have: Mapping[tuple[str, int], PredictionRecord],
+    samples: int,
+    limit: int,
+) -> list[tuple[int, Request]]:
+    """Of every row that has fewer samples than that, its number and what is asked for all but the first."""
+    known = {row: len(one.more_texts or ()) for (name, row), one in have.items() if name == system.name}
+    return [
+        (
+            row.row,
+            replace(
+                question(row, system.shots.get(row.row, ()), limit, TEMPERATURES["text"]),
+                seed=seed_of(row.row, sample),
+            ),
+        )
+        for row in rows
+        if known.get(row.row, 0) + 1 < samples
+        for sample in range(1, samples)
+    ]
+
+
+def seed_of(row: int, sample: int) -> int:
+    """Every system draws the same numbers for a row's sample, again and again."""
+    return row + _SEEDS_APART * sample
+
+
+def _ask_again(
+    provider: Provider,
+    system: System,
+    wanted: Sequence[tuple[int, Request]],
+    store: Runs,
+    run_id: str,
+    watch: Watch,
+    interruption: Interruption,
+) -> None:
+    """Further samples of each row, stored when the row has all of its."""
+    missing = Counter(row for row, _ in wanted)
+    texts: dict[int, dict[int, str]] = defaultdict(dict)
+    requests = [replace(request, id=place) for place, (_, request) in enumerate(wanted)]
+
+    def keep(one: PredictionRecord) -> None:
+        row, request = wanted[one.row]
+        texts[row][request.seed] = one.text or ""
+        if len(texts[row]) == missing[row]:
+            more = [text for _, text in sorted(texts[row].items())]
+            store.put_predictions(run_id, [PredictionRecord(system=system.name, row=row, more_texts=more)])
+
+    _ask(provider, system, requests, keep, watch, interruption)
 
 
 def question(example: Example, shots: Shots, limit: int, temperature: float) -> Request:
-    """The row is the seed: every system draws the same numbers for it, again and again."""
+    """The row's first sample."""
     return Request(
         id=example.row,
         prompt=example.prompt,
@@ -127,7 +189,7 @@ def question(example: Example, shots: Shots, limit: int, temperature: float) -> 
         shots=shots,
         max_tokens=limit,
         temperature=temperature,
-        seed=example.row,
+        seed=seed_of(example.row, 0),
     )
 
 

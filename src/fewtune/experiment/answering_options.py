@@ -17,6 +17,8 @@ from fewtune.experiment.settings import RunSettings
 class AnsweringOptions(TypedDict, total=False):
     shots: int | None
     """Worked examples in the few-shot prompts; 3 unless given."""
+    samples: int | None
+    """Answers to each held-out row, to see how much they differ; the first one is measured. 1 unless given."""
     rivals: str | Sequence[str] | None
     """Who answers beside the tuned model, as in "base,few-shot,nearest-answer", or "all"; by default by the task."""
     reference: str | None
@@ -47,7 +49,8 @@ def with_answering(settings: RunSettings, options: Mapping[str, Any]) -> RunSett
     rubric = given.get("judge_rubric")
     return replace(
         settings,
-        shots=_count(given.get("shots"), settings.shots),
+        shots=_count("shots", given.get("shots"), settings.shots, 0),
+        samples=_count("samples", given.get("samples"), settings.samples, 1),
         rivals=read_rivals(given.get("rivals")),
         reference=given.get("reference"),
         reference_url=given.get("reference_url"),
@@ -58,9 +61,9 @@ def with_answering(settings: RunSettings, options: Mapping[str, Any]) -> RunSett
     )
 
 
-def _count(shots: int | None, usual: int) -> int:
-    if shots is None:
+def _count(name: str, given: int | None, usual: int, least: int) -> int:
+    if given is None:
         return usual
-    if shots < 0:
-        raise UsageError(f"--shots is {shots}.", fix="Give 0 or more.")
-    return shots
+    if given < least:
+        raise UsageError(f"--{name} is {given}.", fix=f"Give {least} or more.")
+    return given

@@ -99,7 +99,16 @@ class Evaluation:
             self.store.forget_predictions(self.run_id, name)
         found = looked_up(self._known, wanted, self.watch, named=settings.rivals is not None)
         self.store.put_predictions(self.run_id, found)
-        answer(self.provider, writers, self.prepared, self.store, self.run_id, self.watch, self.interruption)
+        answer(
+            self.provider,
+            writers,
+            self.prepared,
+            self.store,
+            self.run_id,
+            self.watch,
+            self.interruption,
+            settings.samples,
+        )
         if self.prepared.task.kind == "labels":
             for one in writers:
                 score_labels(self.provider, one, self.prepared, self.store, self.run_id, self.watch, self.interruption)

@@ -148,7 +148,7 @@ def _place(found: PredictionRecord) -> int:
 
 def _answer_line(found: PredictionRecord, place: int, judgement: Judgement) -> AnswerLine:
     return AnswerLine(
-        samples=(found.text or "",),
+        samples=(found.text or "", *(found.more_texts or ())),
         tokens=found.tokens,
         seconds=found.seconds,
         seed=found.row if found.system in WRITERS else None,  # as `answering.question` asks

@@ -31,6 +31,7 @@ JUDGING = ("metrics", "primary", "json_schema")
 """What the answers are judged by is no part of a run's identity: when it changes, nothing is trained again."""
 ANSWERING = (
     "shots",
+    "samples",
     "rivals",
     "reference",
     "reference_url",
@@ -115,6 +116,8 @@ class RunSettings:
     """Name of the metric that decides; None is the task's."""
     json_schema: str | None = None
     """Path of a JSON Schema for the answers; None infers one from the training rows."""
+    samples: int = 1
+    """Answers to each held-out row; the first one is measured."""
     shots: int = 3
     """Worked examples in the few-shot prompt; fewer where the context is short."""
     rivals: tuple[str, ...] | None = None

@@ -102,6 +102,7 @@ predictions = Table(
     Column("seconds", Float),
     Column("log_likelihoods", _OPTIONAL_JSON),
     Column("greedy", _OPTIONAL_JSON),
+    Column("more_texts", _OPTIONAL_JSON),
     Column("label_log_likelihoods", _OPTIONAL_JSON),
 )
 
@@ -150,6 +151,10 @@ def _m005_row_exact(connection: Connection) -> None:
     _add_column(connection, "points", "valid_row_exact")
 
 
+def _m006_more_texts(connection: Connection) -> None:
+    _add_column(connection, "predictions", "more_texts")
+
+
 def _add_column(connection: Connection, table: str, column: str) -> None:
     """Of JSON; a new file has it from its first tables on."""
     if column not in {one["name"] for one in inspect(connection).get_columns(table)}:
@@ -162,6 +167,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     _m003_label_log_likelihoods,
     _m004_replies,
     _m005_row_exact,
+    _m006_more_texts,
 )
 """Never edited, only appended to; the file's user_version counts how many it has seen."""
 

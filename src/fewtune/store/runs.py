@@ -86,6 +86,8 @@ class PredictionRecord:
     seconds: float | None = None
     log_likelihoods: list[float] | None = None
     greedy: list[bool] | None = None
+    more_texts: list[str] | None = None
+    """Further answers, drawn with other seeds; nothing measures them."""
     label_log_likelihoods: dict[str, float] | None = None
     """Of each label of a labelling task as the answer, its stop included."""
 
