@@ -10,7 +10,7 @@ run: $(VENV)/run-installed ## Tune the built-in base on the example episodes and
 	$(BIN)/fewtune run examples/episodes.csv
 
 test: check ## Everything that CI runs
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist loadfile
 
 test-full: check ## With the full counts
 	$(BIN)/python -m pytest

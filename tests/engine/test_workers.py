@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from multiprocessing import active_children
@@ -251,6 +251,71 @@ class TestNothingIsLeftBehind:
             pools[0].submit(die_while_answering).result(timeout=60)
         assert pids(pools[1]) == numbers[1]
         assert pids(pools[2]) == numbers[2]
+
+
+def counting(_base: Any, end: int) -> Iterator[int]:
+    yield from range(1, end)
+
+
+def counting_and_refusing(_base: Any) -> Iterator[int]:
+    yield 1
+    raise DataError("No.", where="rows.csv:3", fix="Mend it.")
+
+
+def counting_slowly(_base: Any) -> Iterator[int]:
+    for number in range(1, 10_000):
+        time.sleep(0.01)
+        yield number
+
+
+class TestStreams:
+    def test_values_come_in_order_and_the_child_is_free_afterwards(self, two: Workers) -> None:
+        for _ in range(3):
+            stream = two.stream(counting, 50)
+            assert stream is not None
+            assert list(stream.rest()) == list(range(1, 50))
+            stream.close()
+        assert len(pids(two)) == 2
+
+    def test_one_child_is_always_left_for_other_work(self, two: Workers) -> None:
+        stream = two.stream(counting_slowly)
+        assert stream is not None
+        assert two.stream(counting, 3) is None
+        assert two.submit(pid, 0).result() != os.getpid()
+        stream.close()
+        assert two.stream(counting, 3) is not None
+
+    def test_closed_midway_it_ends_and_later_work_is_not_mixed_up_with_it(self, two: Workers) -> None:
+        stream = two.stream(counting_slowly)
+        assert stream is not None
+        assert next(stream.rest()) == 1
+        stream.close()
+        assert len(pids(two)) == 2
+        again = two.stream(counting, 4)
+        assert again is not None
+        assert list(again.rest()) == [1, 2, 3]
+        again.close()
+
+    def test_an_error_comes_after_the_values_before_it(self, two: Workers) -> None:
+        stream = two.stream(counting_and_refusing)
+        assert stream is not None
+        values = stream.rest()
+        assert next(values) == 1
+        with pytest.raises(DataError, match=r"No\."):
+            next(values)
+        stream.close()
+        assert len(pids(two)) == 2
+
+    def test_a_killed_child_is_an_error_and_not_a_wait(self, two: Workers) -> None:
+        known = pids(two)
+        stream = two.stream(counting_slowly)
+        assert stream is not None
+        for number in known:
+            os.kill(number, signal.SIGKILL)
+        with pytest.raises(TrainingError, match="killed"):
+            list(stream.rest())
+        stream.close()
+        assert pids(two).isdisjoint(known)
 
 
 def test_every_error_of_the_tree_survives_the_way_to_another_process() -> None:
