@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from fewtune.errors import BudgetError, UsageError
 from fewtune.experiment.progress import Note, Progress, Rung, Training
 from fewtune.experiment.settings import RunSettings
 from fewtune.report.summary import Summary
+from fewtune.report.tables import search_lines
 from fewtune.settings import load
 from fewtune.store.runs import Runs
 from standin.processes import forkserver
@@ -81,6 +83,13 @@ def test_a_first_rung_on_a_share_of_the_rows_trains_the_better_half_anew_on_all_
     assert "--halving --rung-share 0.5" in swept.summary.command
 
 
+def test_the_command_that_repeats_a_sweep_has_its_budgets(few_rows: Path) -> None:
+    one = fewtune.sweep(few_rows, epochs=1, batch_size=4, learning_rate=1e-3, folds=0, budget_tokens=1e6)
+    assert one.summary.command.endswith("--budget-tokens 1000000")
+    again = fewtune.sweep(few_rows, epochs=1, batch_size=4, learning_rate=1e-3, folds=0)
+    assert again.summary.command == one.summary.command
+
+
 def test_the_median_rule_stops_the_slow_ones_without_rungs(few_rows: Path) -> None:
     swept = fewtune.sweep(few_rows, **GRID, folds=0, median_stop=True).summary
     assert swept.search is not None and swept.search.stopped_by == "median"
@@ -99,10 +108,14 @@ def test_whatever_stops_candidates_a_killed_sweep_comes_to_the_same_decisions(
 
 
 def test_the_finalists_are_trained_on_folds_of_the_rows_that_judge_nothing(few_rows: Path) -> None:
-    swept = fewtune.sweep(few_rows, **GRID)
+    seen: list[Progress] = []
+    swept = fewtune.sweep(few_rows, **GRID, watch=seen.append)
     search = swept.summary.search
     assert search is not None and search.estimate is not None
     assert search.folds == 5
+    told = {(event.trial, event.competes) for event in seen if isinstance(event, Training)}
+    assert all(competes == bool(re.fullmatch(r"t\d+", trial)) for trial, competes in told)
+    assert "rows decide between them" in " ".join(search_lines(swept.summary))
     assert search.estimate.by == "folds"
     assert {swept.summary.chosen, *swept.summary.tied} <= {one.trial for one in search.finalists}
     data = swept.summary.data

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -54,6 +55,13 @@ def test_the_best_trial_is_the_one_whose_lowest_loss_is_lowest_not_the_one_that_
         standing.add(event)
     assert standing.best is not None and standing.best.id == "t1"
     assert standing.best.numbers == ("2.0/4", "1.00", "2.000")
+
+
+def test_a_training_on_the_rows_of_another_fold_is_never_the_best_so_far(standing: Standing) -> None:
+    for event in (step("t1", 1.0, 0.9), step("t2", 1.0, 0.8), replace(step("t1-e1-f2-s1", 1.0, 0.3), competes=False)):
+        standing.add(event)
+    assert standing.best is not None and standing.best.id == "t2"
+    assert {one.id for one in standing.chosen(1)} == {"t2"}
 
 
 def test_a_trial_is_training_resting_done_dropped_or_failed(standing: Standing, clock: Clock) -> None:

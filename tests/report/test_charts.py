@@ -31,6 +31,9 @@ def test_a_chart_is_an_image_with_a_name_that_fills_its_width(summary: Summary, 
     root = ElementTree.fromstring(svg)
     assert root.attrib["role"] == "img" and len(root.attrib["aria-label"]) > 40
     assert root.attrib["width"] == "100%" and "height" not in root.attrib and "viewBox" in root.attrib
+    # Its letters stay about as large as the text beside it.
+    most = float(root.attrib["style"].removeprefix("max-width: ").removesuffix("px"))
+    assert most <= 1.2 * float(root.attrib["viewBox"].split()[2])
 
 
 @pytest.mark.parametrize("name", DRAW)

@@ -39,9 +39,15 @@ def test_as_many_candidates_as_the_budget_takes_to_the_end_are_begun(
 
 
 def test_a_budget_that_does_not_buy_one_training_is_refused_with_the_least_that_would() -> None:
-    with pytest.raises(BudgetError, match=r"--budget-minutes 1 does not buy.*--budget-minutes 2.73"):
+    with pytest.raises(BudgetError, match=r"--budget-tokens 1 does not buy.*--budget-tokens 2730"):
+        affordable(Budget(tokens=1), HALVING, 4, Cost(tokens=341.2))
+    assert affordable(Budget(tokens=2730), HALVING, 1, Cost(tokens=341.2)) == 1
+
+
+def test_minutes_that_are_proposed_suffice_when_they_are_measured_again_on_a_busier_machine() -> None:
+    with pytest.raises(BudgetError, match=r"takes up to 2\.73\..*--budget-minutes 3.42"):
         affordable(Budget(minutes=1), HALVING, 4, Cost(minutes=0.3412))
-    assert affordable(Budget(minutes=2.73), HALVING, 1, Cost(minutes=0.3412)) == 1
+    assert affordable(Budget(minutes=3.42), HALVING, 1, Cost(minutes=0.3412 * 1.25)) == 1
 
 
 def test_a_budget_of_nothing_is_refused() -> None:

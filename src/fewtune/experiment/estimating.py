@@ -16,6 +16,7 @@ from fewtune.errors import BudgetError
 from fewtune.experiment.display import estimate_html, estimate_line
 from fewtune.experiment.preparation import Prepared
 from fewtune.experiment.settings import RunSettings
+from fewtune.search.budget import MEASURING_MARGIN
 from fewtune.types import Example, Plan
 
 FREE_MINUTES = 10.0
@@ -118,7 +119,8 @@ def too_long(minutes: float) -> BudgetError:
     return BudgetError(
         f"Training would take up to {spoken_duration(60 * minutes)} on this machine; "
         f"without being asked it takes at most {spoken_duration(60 * FREE_MINUTES)}.",
-        fix=f"Allow it with --budget-minutes {round(minutes + 1)}, or try fewer values, epochs or rows.",
+        fix=f"Allow it with --budget-minutes {math.ceil(minutes * MEASURING_MARGIN)} "
+        "(with fewer minutes fewer candidates are tried), or try fewer values, epochs or rows.",
     )
 
 

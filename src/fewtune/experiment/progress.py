@@ -32,6 +32,8 @@ class Training:
     seconds_left: float | None
     usd: float | None
     """Dollars that the search has taken so far, by the estimate; None where nobody knows."""
+    competes: bool = True
+    """False after the rungs, on other folds or rows: such losses are lower or higher because their rows are."""
 
 
 @dataclass(frozen=True, kw_only=True)

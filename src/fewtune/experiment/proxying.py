@@ -18,7 +18,7 @@ from fewtune.experiment.outcome import Outcome
 from fewtune.experiment.preparation import Prepared
 from fewtune.experiment.searching import SearchPlan, search_plan, to_the_end
 from fewtune.experiment.settings import RunSettings
-from fewtune.search.budget import Budget, Cost, affordable, halving_epochs, upwards
+from fewtune.search.budget import Budget, Cost, affordable, halving_epochs, sufficient, upwards
 from fewtune.search.proxy import Translated, translate
 from fewtune.store.runs import AgreementRecord
 from fewtune.types import Example, Plan
@@ -89,11 +89,11 @@ def share(proxy: Proxy, own: SearchPlan, agreement: Agreement, stored: Agreement
         raise too_long(minutes)
     least = kept + free.epoch.times(halving_epochs(proxy.search.halving, 1))
     if limit := budget.exceeded_by(least):
-        needed = upwards(getattr(least, limit))
+        needed = getattr(least, limit)
         raise BudgetError(
             f"--budget-{limit} {budget.limits()[limit]:g} does not buy one training on {proxy.settings.base} and then "
-            f"one of its plans, which take up to {needed}.",
-            fix=f"Allow it with --budget-{limit} {needed}, or try fewer epochs or rows.",
+            f"one of its plans, which take up to {upwards(needed)}.",
+            fix=f"Allow it with --budget-{limit} {sufficient(limit, needed)}, or try fewer epochs or rows.",
         )
     return Agreement(budget=without(budget, kept), epoch=free.epoch)
 

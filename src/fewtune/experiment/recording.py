@@ -34,6 +34,8 @@ class Recorder:
     track: Track = untracked
     weight: float = 1.0
     """What an epoch of these trials takes, of one of all rows."""
+    competing: bool = True
+    """Whether these are the candidates, on the same rows."""
     waiting: list[PointRecord] = field(default_factory=list[PointRecord])
     written_at: float = field(default_factory=time.monotonic)
     began_at: float = field(default_factory=time.monotonic)
@@ -109,6 +111,7 @@ class Recorder:
             tokens_per_second=point.usage.tokens / seconds if seconds else 0.0,
             usd=None if self.usd_per_epoch is None else self.usd_per_epoch * done,
             seconds_left=elapsed / now_done * max(0.0, self.epochs_in_all - done) if now_done else None,
+            competes=self.competing,
         )
 
 

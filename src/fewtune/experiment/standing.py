@@ -36,6 +36,7 @@ class Followed:
     id: str
     label: str
     epochs: int
+    competes: bool = True
     epoch: float = 0.0
     loss: float | None = None
     heard_at: float = 0.0
@@ -109,7 +110,7 @@ class Standing:
         self.last = None
 
     def _follow(self, event: Training) -> None:
-        new = Followed(id=event.trial, label=event.label, epochs=event.epochs)
+        new = Followed(id=event.trial, label=event.label, epochs=event.epochs, competes=event.competes)
         trial = self.trials.setdefault(event.trial, new)
         trial.add(event, self.clock())
         # A run that is extended trains some on that had ended.
@@ -148,15 +149,15 @@ class Standing:
 
     @property
     def best(self) -> Followed | None:
-        """The trial with the lowest validation loss."""
-        measured = [(one.lowest[1], one) for one in self.trials.values() if one.lowest]
+        """The trial with the lowest validation loss, of those whose rows are the same."""
+        measured = [(one.lowest[1], one) for one in self.trials.values() if one.lowest and one.competes]
         return min(measured, key=lambda pair: pair[0])[1] if measured else None
 
     def chosen(self, most: int) -> list[Followed]:
         """At most so many trials, in the order in which they began: half of them the best ones, then those that are
         being trained, then the next best."""
         now = self.clock()
-        ranked = sorted(self.trials.values(), key=lambda one: one.lowest[1] if one.lowest else math.inf)
+        ranked = sorted(self.trials.values(), key=_rank)
         best, others = ranked[: (most + 1) // 2], ranked[(most + 1) // 2 :]
         others.sort(key=lambda one: one.state(now) != "training")
         taken = {one.id for one in (*best, *others)[:most]}
@@ -172,6 +173,10 @@ class Standing:
         epochs = f"{epoch:.1f}".removesuffix(".0")
         where = f"{best.id} {best.label} after {epochs} {'epoch' if epochs == '1' else 'epochs'}"
         return f"best so far {loss:.3f}, {where} · {counted(len(self.ended), 'trial')} done"
+
+
+def _rank(trial: Followed) -> float:
+    return trial.lowest[1] if trial.lowest and trial.competes else math.inf
 
 
 def apart(labels: Sequence[str]) -> list[str]:

@@ -69,7 +69,7 @@ def summarise_run(
         base=settings.base,
         provider=settings.provider,
         seed=settings.seed,
-        command=command(settings),
+        command=command(settings, _limits(store, record.id)),
         settings={**settings.to_json(), "shots": judgement.shots if judgement else 0},
         versions=_versions(),
         machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
@@ -120,8 +120,17 @@ def _usage(trial: TrialRecord, points: Sequence[PointRecord]) -> Usage:
     )
 
 
-def command(settings: RunSettings) -> str:
-    """The command line that makes this run again, with every option that is not at its default."""
+def _limits(store: Runs, run_id: str) -> Mapping[str, float]:
+    """The budgets that were given, by what they limit."""
+    agreed = store.agreement(run_id)
+    return {name: limit for name, limit in agreed.limits.items() if limit is not None} if agreed else {}
+
+
+def command(settings: RunSettings, limits: Mapping[str, float]) -> str:
+    """The command line that makes this run again, with every option that is not at its default.
+
+    Budgets belong to it: elsewhere the run might not be begun without them, or try more than it did.
+    """
     kind = "run" if settings.evaluate else "train" if settings.cooldown else "sweep"
     default = RunSettings(data=settings.data)
     if kind == "sweep" or settings.search_on is not None:
@@ -132,6 +141,8 @@ def command(settings: RunSettings) -> str:
     for name, value in settings.to_json().items():
         if name not in ("data", "evaluate", "cooldown", "judge_rubric_sha256") and value != getattr(default, name):
             words += _words(name, value)
+    for name, limit in limits.items():
+        words += [f"--budget-{name}", f"{limit:.12g}"]
     return shlex.join(words)
 
 

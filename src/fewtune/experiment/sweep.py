@@ -59,17 +59,17 @@ class Sweep:
     def finish(
         self, wanted: Sequence[tuple[int, Trial]], efforts: Mapping[str, float] = MappingProxyType({})
     ) -> tuple[Cut, ...]:
-        """Train them all to their ends, or no further where the budget does not take all; what it cut."""
+        """Train what does not compete all to its end, or no further where the budget does not take all; what it cut."""
         while True:
             ended = {one.id for one in self.store.trials(self.run_id) if one.state in ("failed", "finished")}
             missing = [(number, trial, trial.plan.epochs) for number, trial in wanted if trial.id not in ended]
             admission = self.admit(missing, efforts)
             if admission.cut or not missing:
                 return admission.cut
-            if self.train([(trial, epochs) for _, trial, epochs in missing]):
+            if self.train([(trial, epochs) for _, trial, epochs in missing], competing=False):
                 return ()
 
-    def train(self, targets: Sequence[tuple[Trial, int]], weight: float = 1.0) -> bool:
+    def train(self, targets: Sequence[tuple[Trial, int]], weight: float = 1.0, *, competing: bool = True) -> bool:
         """Train each trial to so many epochs, recording each event before it is told; whether there was time for it.
 
         When it is left early, by an interruption too, the provider pauses, and what was told is in the store.
@@ -88,6 +88,7 @@ class Sweep:
             usd_per_epoch=self._usd_per_epoch(),
             track=self.track,
             weight=weight,
+            competing=competing,
         )
         events = self.provider.advance(
             {handle: _step(trial, until) for handle, (trial, until) in zip(handles, targets, strict=True)}

@@ -207,8 +207,9 @@ def _check_reachable(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=_SECONDS_TO_CONNECT).close()
     except (OSError, OverflowError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise ProviderError(
-            f"Nothing answers at {address}: {error}.",
+            f"Nothing answers at {address}: {reason}.",
             fix="Start the cluster with `ray start --head`, or leave out --address to use this machine alone.",
         ) from error
 

@@ -31,6 +31,8 @@ FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 
 _TOO_FINE = re.compile(r"(\.\d)\d+")
 """Digits of a coordinate past a tenth of a pixel."""
+_MOST_ENLARGED = 1.15
+"""A single small panel across a whole page would have letters larger than the headings."""
 _SVG = "http://www.w3.org/2000/svg"
 ElementTree.register_namespace("", _SVG)
 
@@ -72,6 +74,7 @@ def _style() -> dict[str, Any]:
 def to_svg(chart: Any, label: str, datasets: Mapping[str, list[dict[str, Any]]] | None = None) -> str:
     """The chart as one `<svg>` that fills its container's width; `label` is its text for those who cannot see it.
 
+    It is enlarged but little, so a narrow chart leaves room beside it.
     Nothing is fetched. Colours are CSS variables, with a light page's colours where they are not set.
     """
     spec = chart.to_dict(validate=False)
@@ -86,7 +89,9 @@ def to_svg(chart: Any, label: str, datasets: Mapping[str, list[dict[str, Any]]] 
             if name in element.attrib:
                 element.attrib[name] = _TOO_FINE.sub(r"\1", element.attrib[name])
     root.attrib.pop("height")
-    root.attrib |= {"width": "100%", "role": "img", "aria-label": printable(label)}
+    widest = _MOST_ENLARGED * float(root.attrib["width"])
+    root.attrib |= {"width": "100%", "style": f"max-width: {widest:.0f}px"}
+    root.attrib |= {"role": "img", "aria-label": printable(label)}
     return ElementTree.tostring(root, encoding="unicode")
 
 

@@ -214,6 +214,9 @@ def _searched(search: Search) -> str:
     again = [words.counted(search.folds, "fold")] * bool(search.folds)
     again += [words.counted(len(search.seeds), "seed")] * (len(search.seeds) > 1)
     finals = f"; the best {len(search.finalists)} trained again on {' and '.join(again)}" if again else ""
+    if search.finalists[1:]:
+        # Or the chosen one seems to be the wrong one, where its loss in the table is the higher one.
+        finals += f", where {words.counted(search.finalists[0].rows, 'row')} decide between them"
     by = "exact match, then validation loss" if search.score == "exact_match" else "validation loss"
     return f"{found} ({search.searcher}), chosen by {by}{halved}{finals}."
 

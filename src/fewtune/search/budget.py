@@ -10,6 +10,9 @@ from fewtune.errors import BudgetError, UsageError
 from fewtune.search.folds import FINALISTS
 from fewtune.search.halving import Halving
 
+MEASURING_MARGIN = 1.25
+"""How much longer the same training may seem to take when it is measured once more."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
@@ -134,8 +137,13 @@ def affordable(budget: Budget, halving: Halving, candidates: int, epoch: Cost, *
     needed = getattr(least, limit)
     raise BudgetError(
         f"--budget-{limit} {budget.limits()[limit]:g} does not buy one training, which takes up to {upwards(needed)}.",
-        fix=f"Allow it with --budget-{limit} {upwards(needed)}, or try fewer epochs or rows.",
+        fix=f"Allow it with --budget-{limit} {sufficient(limit, needed)}, or try fewer epochs or rows.",
     )
+
+
+def sufficient(limit: str, needed: float) -> str:
+    """What to propose. Minutes are measured anew each time, on a machine that may be busier then."""
+    return upwards(needed * MEASURING_MARGIN if limit == "minutes" else needed)
 
 
 def upwards(value: float) -> str:
