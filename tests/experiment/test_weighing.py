@@ -42,7 +42,9 @@ def test_a_sweep_says_first_that_tuning_is_worth_it_and_by_which_rows(prose: Pat
 
 def test_a_rate_that_ruins_the_model_is_answered_with_do_not_tune(prose: Path) -> None:
     swept = fewtune.sweep(prose, provider="fake", epochs=4, learning_rate=0.09).summary
-    assert swept.verdict.startswith("Do not tune: on 6 rows that chose nothing the tuned model's loss is ")
+    assert swept.verdict.startswith(
+        "Do not tune: on 6 rows, each judged by what is chosen without it, the tuned model's loss is "
+    )
     assert "higher than" in swept.verdict
 
 

@@ -12,14 +12,14 @@ _SCORES = {"loss": "loss", "exact_match": "exact match"}
 
 
 def sentence(worth: WorthPart) -> str:
-    """`Tune: on 84 rows that chose nothing the tuned model's loss is 0.520 lower than the few-shot prompt's (...).`"""
+    """`Tune: on 84 rows, each judged by what is chosen without it, the tuned model's loss is 0.520 lower than ...`"""
     hardest = next((one for one in worth.rivals if one.name == worth.hardest), None)
     if hardest is None:
         return f"Cannot be told: {worth.reason}."
-    rows, rival = f"{words.counted(worth.rows, 'row')} that chose nothing", _RIVALS[hardest.name]
+    rows, rival = words.counted(worth.rows, "row"), _RIVALS[hardest.name]
     if worth.answer == "cannot be told":
         return f"Cannot be told: {rows} give no interval."
-    subject = f"on {rows} the tuned model's {_SCORES[worth.score]}"
+    subject = f"on {rows}, each judged by what is chosen without it, the tuned model's {_SCORES[worth.score]}"
     if worth.answer == "do not tune" and not _is_worse(hardest):
         return f"Do not tune: {subject} cannot be told from {rival}'s ({_difference(worth, hardest)})."
     answer = "Tune" if worth.answer == "tune" else "Do not tune"
@@ -39,8 +39,8 @@ def lines(worth: WorthPart) -> tuple[str, ...]:
     name = _SCORES[worth.score]
     how = "by folds" if worth.by == "folds" else "by resampling"
     return (
-        f"On the {words.counted(worth.rows, 'row')} that chose nothing ({how}), {name} of the answer without its stop: "
-        f"{told}.",
+        f"On {words.counted(worth.rows, 'row')}, each judged by what is chosen without it ({how}), {name} of the answer "
+        f"without its stop: {told}.",
         f"Tuning brings: {gains}.",
     )
 
