@@ -39,8 +39,8 @@ def lines(worth: WorthPart) -> tuple[str, ...]:
     name = _SCORES[worth.score]
     how = "by folds" if worth.by == "folds" else "by resampling"
     return (
-        f"On {words.counted(worth.rows, 'row')}, each judged by what is chosen without it ({how}), {name} of the answer "
-        f"without its stop: {told}.",
+        f"On {words.counted(worth.rows, 'row')}, each judged by what is chosen without it ({how}), {name} of the "
+        f"answer without its stop: {told}.",
         f"Tuning brings: {gains}.",
     )
 
