@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -239,15 +240,15 @@ def test_options_that_do_not_go_together_are_refused_before_anything_runs(
 
 
 def test_a_run_of_before_there_was_a_refit_keeps_its_identity_and_gets_none() -> None:
-    settings = RunSettings(data="rows.csv", seed=3)
+    settings = RunSettings(data="rows.csv", seed=3, score="loss")
     document = settings.to_json()
-    for name in ("refit", "average_refit", "more_data"):
+    for name in ("refit", "average_refit", "more_data", "score"):
         del document[name]
     read = RunSettings.from_json(document)
     assert read == settings and read.refit is False
     assert settings.run_id("") == "rows-d101385b"
-    assert RunSettings(data="rows.csv", seed=3, more_data=True).run_id("") == settings.run_id("")
-    assert RunSettings(data="rows.csv", seed=3, refit=True).run_id("") != settings.run_id("")
+    assert replace(settings, more_data=True).run_id("") == settings.run_id("")
+    assert replace(settings, refit=True).run_id("") != settings.run_id("")
 
 
 def test_the_command_of_a_sweep_makes_the_same_run_again(orders: Path) -> None:

@@ -173,6 +173,8 @@ class RunSettings:
             if name not in (*_WITHOUT_IDENTITY, *JUDGING, *ANSWERING)
             and not (name in _BEFORE and value == _BEFORE[name])
         }
+        # Shots counted once: with the usual number a run of then is still the same.
+        told["shots"] = RunSettings.shots
         digest = hashlib.sha256(json.dumps([told, data_sha256], sort_keys=True).encode()).hexdigest()
         stem = "".join(c if c.isalnum() else "-" for c in Path(self.data).stem.lower()).strip("-")
         return f"{stem[:40] or 'run'}-{digest[:8]}"
