@@ -233,7 +233,7 @@ def test_what_is_known_of_an_answer_is_shown_on_demand(table: Table) -> None:
     assert cell.locator("dl").is_hidden()
     cell.locator(".raw summary").click()
     said = " ".join(cell.locator("dl").inner_text().split())
-    assert said == "Exact answers 100 % Loss 0.25 tokens 3 seconds 0.0625 seed 0 ended by stop"
+    assert said == "Exact 100 % Loss 0.25 tokens 3 seconds 0.0625 seed 0 ended by stop"
     assert cell.locator("pre").all_inner_texts() == ['"delivery"', '"delivery again"']
     assert "or shipping" not in table.rows.nth(1).inner_text()
     assert table.rows.first.locator(".or").inner_text() == "shipping"
