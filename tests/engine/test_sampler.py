@@ -313,7 +313,7 @@ class TestSideBySide:
             events.close()
             assert written(generate(llama, prompts)) == expected
 
-    def test_a_child_that_is_killed_is_told_and_replaced(self, llama: BaseModel) -> None:
+    def test_a_killed_child_costs_no_answer_silently_and_is_replaced(self, llama: BaseModel) -> None:
         prompts = prompts_of(llama, 40)
         expected = written(generate(llama, prompts))
         events = generate(llama, prompts)

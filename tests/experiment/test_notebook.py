@@ -196,3 +196,19 @@ def test_a_table_of_trials_is_redrawn_with_the_best_one_marked(screen: Screen) -
     assert "best" in best and ">★<" in best and ">t1<" in best and ">3.100<" in best and ">failed<" in failed
     assert html.count("<table") == 1 and html.count("<tr") == 9 and "and 4 more" in html
     assert "t2: no finite loss" in screen.text[-1]
+
+
+def test_drawing_takes_a_small_share_of_the_time(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[float] = []
+
+    def slow(*_: object) -> str:
+        screen.now += 1.0
+        drawn.append(screen.now)
+        return "<svg/>"
+
+    monkeypatch.setattr(notebook, "live_curves", slow)
+    watch = screen.watch()
+    for number in range(1, 1001):
+        screen.now += 0.1
+        watch(step(number / 500))
+    assert 2 <= len(drawn) <= 0.06 * screen.now

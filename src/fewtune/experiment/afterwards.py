@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from fewtune import providers
 from fewtune.data.split import Fold, Split
 from fewtune.errors import UsageError
+from fewtune.experiment.rows import TOKEN_MARGIN, characters, in_order
 from fewtune.experiment.settings import RunSettings
 from fewtune.schedule.order import steps_per_epoch
 from fewtune.search.refit import refit_plan
 from fewtune.search.scaling import DRAWS, FEWEST_ROWS, SHARES, parts
-from fewtune.types import Example, Plan
-
-_MARGIN = 1.05
-"""A training's tokens are told from its characters."""
+from fewtune.types import Plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +42,9 @@ class Afterwards:
     def effort(self, fold: Fold) -> float:
         """How much more an epoch of such a training may take than one of the rungs: of the tokens that are trained and
         of those that are read for a validation too, the larger."""
-        trained = _characters(fold.train) / _characters(self.own.train)
-        read = _characters((*fold.train, *fold.judge)) / _characters((*self.own.train, *self.own.judge))
-        return _MARGIN * max(trained, read)
+        trained = characters(fold.train) / characters(self.own.train)
+        read = characters((*fold.train, *fold.judge)) / characters((*self.own.train, *self.own.judge))
+        return TOKEN_MARGIN * max(trained, read)
 
     def epochs(self, longest: Plan) -> int:
         """The most that all of it takes, counted in epochs of the rungs."""
@@ -70,7 +68,7 @@ def afterwards(settings: RunSettings, split: Split) -> Afterwards:
     drawn = {} if too_few or not settings.more_data else {share: _parts(own, share, settings.seed) for share in SHARES}
     return Afterwards(
         own=own,
-        refit=Fold(train=_in_order((*own.train, *own.judge)), judge=()) if refits else None,
+        refit=Fold(train=in_order((*own.train, *own.judge)), judge=()) if refits else None,
         averages=settings.average_refit,
         parts=drawn,
         too_few=too_few,
@@ -92,11 +90,3 @@ def _parts(own: Fold, share: float, seed: int) -> tuple[Fold, ...]:
         Fold(train=tuple(rows[row] for row in drawn), judge=own.judge)
         for drawn in parts(list(rows), share, DRAWS, seed)
     )
-
-
-def _in_order(rows: Sequence[Example]) -> tuple[Example, ...]:
-    return tuple(sorted(rows, key=lambda one: one.row))
-
-
-def _characters(examples: Sequence[Example]) -> int:
-    return sum(len(example.prompt) + len(example.completion) for example in examples)

@@ -10,14 +10,11 @@ from fewtune import providers
 from fewtune.data.split import Fold
 from fewtune.experiment.estimating import FREE_MINUTES, Estimate, check_dollars, estimate_sweep, too_long
 from fewtune.experiment.preparation import Prepared
+from fewtune.experiment.rows import TOKEN_MARGIN, characters
 from fewtune.experiment.searching import SearchPlan
 from fewtune.experiment.settings import RunSettings
 from fewtune.search.budget import Budget, Cost, affordable
 from fewtune.store.runs import AgreementRecord
-from fewtune.types import Example
-
-_FOLD_MARGIN = 1.05
-"""A fold's tokens are told from its characters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,10 +70,6 @@ def _epoch_cost(settings: RunSettings, prepared: Prepared, search: SearchPlan, b
 
 def _largest(prepared: Prepared, folds: Sequence[Fold]) -> float:
     """How much more an epoch of a fold may take than one of the training rows; 1 where it takes less."""
-    usual = _characters(prepared.split.train)
-    most = max((_characters(fold.train) for fold in folds), default=0)
-    return max(1.0, _FOLD_MARGIN * most / usual)
-
-
-def _characters(examples: Sequence[Example]) -> int:
-    return sum(len(example.prompt) + len(example.completion) for example in examples)
+    usual = characters(prepared.split.train)
+    most = max((characters(fold.train) for fold in folds), default=0)
+    return max(1.0, TOKEN_MARGIN * most / usual)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from fewtune.evaluation.json_metrics import Field
 from fewtune.evaluation.label_metrics import LabelAnswers
 from fewtune.evaluation.metric import Metric
+from fewtune.experiment.answering import seed_of
 from fewtune.experiment.evaluating import Evaluated
 from fewtune.experiment.judgement import Judgement
 from fewtune.experiment.preparation import Prepared
@@ -151,7 +152,7 @@ def _answer_line(found: PredictionRecord, place: int, judgement: Judgement) -> A
         samples=(found.text or "", *(found.more_texts or ())),
         tokens=found.tokens,
         seconds=found.seconds,
-        seed=found.row if found.system in WRITERS else None,  # as `answering.question` asks
+        seed=seed_of(found.row, 0) if found.system in WRITERS else None,
         stop_reason=found.stop_reason,
         metrics=_at(judgement.row_values[found.system], place),
         invalid=judgement.invalid[found.system][place],

@@ -14,13 +14,13 @@ from fewtune.evaluation.json_metrics import Field, fields, plain
 from fewtune.evaluation.label_metrics import LabelAnswers, label_answers, label_key
 from fewtune.evaluation.metric import AnswerMetric, Column, Metric, Row
 from fewtune.experiment.measures import Measures
-from fewtune.experiment.rivals import LOOKED_UP, TUNED
+from fewtune.experiment.rivals import LOOKED_UP, REFERENCE, RUNNER_UP, TUNED
 from fewtune.store.runs import PredictionRecord
 from fewtune.types import Example
 
 _Value = TypeVar("_Value")
 
-NOT_RIVALS = ("runner-up", "reference")
+NOT_RIVALS = (RUNNER_UP, REFERENCE)
 """Systems that are shown beside the others and do not speak against the tuned model: another tuned one, and a
 bigger model."""
 

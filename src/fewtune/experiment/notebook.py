@@ -19,6 +19,8 @@ from fewtune.report.live import LiveCurve, live_curves
 from fewtune.report.words import printable
 
 _SECONDS_BETWEEN_PICTURES = 1.5
+_MOST_TIME_DRAWING = 0.05
+"""Share of a run's time that may go into its pictures: a small machine trains rather than draws."""
 _SHOWN_NOTES = 5
 _SHOWN_TRIALS = 8
 
@@ -56,7 +58,7 @@ class NotebookWatch:
     clock: Callable[[], float]
     standing: Standing
     notes: list[str] = field(default_factory=list[str])
-    shown_at: float = float("-inf")
+    rest_until: float = float("-inf")
 
     def __call__(self, event: Progress) -> None:
         self.standing.add(event)
@@ -70,10 +72,12 @@ class NotebookWatch:
         self._show(now=True)
 
     def _show(self, *, now: bool) -> None:
-        if not now and self.clock() - self.shown_at < _SECONDS_BETWEEN_PICTURES:
+        began = self.clock()
+        if not now and began < self.rest_until:
             return
         self.display(_html(self), _text(self))
-        self.shown_at = self.clock()
+        ended = self.clock()
+        self.rest_until = ended + max(_SECONDS_BETWEEN_PICTURES, (ended - began) / _MOST_TIME_DRAWING)
 
 
 def watch_in_notebook(display: Display | None = None, clock: Callable[[], float] = time.monotonic) -> NotebookWatch:

@@ -45,5 +45,5 @@ def _question(row: Example, worked: Sequence[Example], prepared: Prepared) -> Qu
         tools=tuple(chat_tools(row.tools)),
         max_tokens=limit,
         temperature=temperature,
-        seed=row.row,
+        seed=request.seed,
     )

@@ -12,6 +12,7 @@ from fewtune.errors import UsageError
 from fewtune.experiment.afterwards import Afterwards, afterwards
 from fewtune.experiment.measuring import SCORES, Score
 from fewtune.experiment.preparation import Prepared
+from fewtune.experiment.rows import in_order
 from fewtune.experiment.settings import RunSettings, Values
 from fewtune.experiment.stopping import stopping
 from fewtune.search.axis import FIELDS, Axis, Choices, RateKind, choices, parse_axis
@@ -258,7 +259,7 @@ def _folds(settings: RunSettings, prepared: Prepared, wanted: int) -> tuple[Fold
         check_folds(count, len(split.train) + len(split.valid))
     others = (default_folds(len(split.valid)) if count is None else count) - 1
     parts = _parts(prepared, max(others, FOLDS - 1))[:others]
-    return (own, *(Fold(train=_in_order((*part.train, *split.valid)), judge=part.judge) for part in parts))
+    return (own, *(Fold(train=in_order((*part.train, *split.valid)), judge=part.judge) for part in parts))
 
 
 def _parts(prepared: Prepared, number: int) -> tuple[Fold, ...]:
@@ -266,7 +267,3 @@ def _parts(prepared: Prepared, number: int) -> tuple[Fold, ...]:
     rows = prepared.split.train
     clusters = [cluster[one.row] for one in rows]
     return folds(rows, prepared.task, k=number, seed=prepared.seed, clusters=clusters)
-
-
-def _in_order(rows: Iterable[Example]) -> tuple[Example, ...]:
-    return tuple(sorted(rows, key=lambda one: one.row))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fewtune import providers
 from fewtune.errors import UsageError
 from fewtune.experiment.preparation import Prepared
+from fewtune.experiment.rows import TOKEN_MARGIN, characters, in_order
 from fewtune.experiment.settings import RunSettings
 from fewtune.search.axis import Choices
 from fewtune.search.halving import Halving, Rung, by_median, rungs_of, screened, without_pausing
@@ -18,8 +19,6 @@ from fewtune.types import Example
 
 ENOUGH_TO_HALVE = 4
 """Candidates from which on a sweep stops some of them early; of fewer there is too little to save."""
-_MARGIN = 1.05
-"""The tokens of a share of the rows are told from their characters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +102,7 @@ def _share(settings: RunSettings, searched: Space, prepared: Prepared) -> tuple[
             f"--rung-share {share:g} leaves {count} of {len(rows)} rows, fewer than a batch of {batch}.", fix=fix
         )
     drawn = random.Random(f"{settings.seed} rung").sample(rows, count)
-    return tuple(sorted(drawn, key=lambda example: example.row))
+    return in_order(drawn)
 
 
 def _largest_batch(searched: Space) -> int:
@@ -116,9 +115,5 @@ def _largest_batch(searched: Space) -> int:
 
 def _weight(rows: Sequence[Example], prepared: Prepared) -> float:
     """The most that an epoch of these rows takes of one of all rows; validation is the same in both."""
-    valid = _characters(prepared.split.valid)
-    return min(1.0, _MARGIN * (_characters(rows) + valid) / (_characters(prepared.split.train) + valid))
-
-
-def _characters(examples: Sequence[Example]) -> int:
-    return sum(len(example.prompt) + len(example.completion) for example in examples)
+    valid = characters(prepared.split.valid)
+    return min(1.0, TOKEN_MARGIN * (characters(rows) + valid) / (characters(prepared.split.train) + valid))
