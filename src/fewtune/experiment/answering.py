@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from fewtune.data.chat import asked
@@ -98,44 +98,67 @@ def _length(text: str, encoder: Encoder | None) -> int:
     return len(encoder.completion(text)) if encoder else len(text) // _CHARACTERS_PER_TOKEN
 
 
-def answer(
-    provider: Provider,
-    chosen: Sequence[System],
-    prepared: Prepared,
-    store: Runs,
-    run_id: str,
-    watch: Watch,
-    interruption: Interruption,
-    samples: int = 1,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """Where answers and scores come from, and where they are kept."""
+
+    provider: Provider
+    store: Runs
+    run_id: str
+    watch: Watch
+    interruption: Interruption
+
+    def known(self, system: System) -> dict[int, PredictionRecord]:
+        """What the store has of it, by row."""
+        return {one.row: one for one in self.store.predictions(self.run_id) if one.system == system.name}
+
+    def keep(self, record: PredictionRecord) -> None:
+        self.store.put_predictions(self.run_id, [record])
+
+    def ask(self, system: System, requests: Sequence[Request]) -> Iterator[Answer | Score]:
+        """The replies as they come, told to those who watch."""
+        done = 0
+        for reply in self.provider.sample(system.model, requests):
+            self.interruption.check()
+            if isinstance(reply, Answer | Score):
+                yield reply
+                done += 1
+                self.watch(Answering(system=system.name, done=done, of=len(requests)))
+
+
+def answer(sampling: Sampling, chosen: Sequence[System], prepared: Prepared, samples: int = 1) -> None:
     """Ask every system for what the store does not have yet: an answer and, where it can be had, a score.
 
     With more samples each row is answered again, always at the temperature of texts: at 0 all would be alike.
     """
-    have = {(one.system, one.row): one for one in store.predictions(run_id)}
-    limit, temperature = answer_tokens(prepared), TEMPERATURES[prepared.task.kind]
+    rows, limit, temperature = prepared.split.test, answer_tokens(prepared), TEMPERATURES[prepared.task.kind]
     for system in chosen:
-        rows = prepared.split.test
-        missing = [e for e in rows if (p := have.get((system.name, e.row))) is None or p.text is None]
-        unscored = [e for e in rows if (p := have.get((system.name, e.row))) is None or p.log_likelihoods is None]
+        have = sampling.known(system)
+        missing = [e for e in rows if (p := have.get(e.row)) is None or p.text is None]
         requests = [question(e, system.shots.get(e.row, ()), limit, temperature) for e in missing]
-        if provider.capabilities.can_score:
-            requests = [scoring(e, system.shots.get(e.row, ())) for e in unscored] + requests
-        _ask(provider, system, requests, lambda one: store.put_predictions(run_id, [one]), watch, interruption)
+        if sampling.provider.capabilities.can_score:
+            requests = _scores(system, rows, have) + requests
+        for reply in sampling.ask(system, requests):
+            sampling.keep(_record(system.name, reply))
         if samples > 1:
-            again = _further(rows, system, have, samples, limit)
-            _ask_again(provider, system, again, store, run_id, watch, interruption)
+            _answer_again(sampling, system, _further(rows, system, have, samples, limit))
+
+
+def _scores(system: System, rows: Sequence[Example], have: Mapping[int, PredictionRecord]) -> list[Request]:
+    """Of the rows that are not scored yet."""
+    unscored = [e for e in rows if (p := have.get(e.row)) is None or p.log_likelihoods is None]
+    return [scoring(e, system.shots.get(e.row, ())) for e in unscored]
 
 
 def _further(
     rows: Sequence[Example],
     system: System,
-    have: Mapping[tuple[str, int], PredictionRecord],
+    have: Mapping[int, PredictionRecord],
     samples: int,
     limit: int,
 ) -> list[tuple[int, Request]]:
     """Of every row that has fewer samples than that, its number and what is asked for all but the first."""
-    known = {row: len(one.more_texts or ()) for (name, row), one in have.items() if name == system.name}
+    known = {row: len(one.more_texts or ()) for row, one in have.items()}
     return [
         (
             row.row,
@@ -155,28 +178,17 @@ def seed_of(row: int, sample: int) -> int:
     return row + _SEEDS_APART * sample
 
 
-def _ask_again(
-    provider: Provider,
-    system: System,
-    wanted: Sequence[tuple[int, Request]],
-    store: Runs,
-    run_id: str,
-    watch: Watch,
-    interruption: Interruption,
-) -> None:
+def _answer_again(sampling: Sampling, system: System, wanted: Sequence[tuple[int, Request]]) -> None:
     """Further samples of each row, stored when the row has all of its."""
     missing = Counter(row for row, _ in wanted)
     texts: dict[int, dict[int, str]] = defaultdict(dict)
-    requests = [replace(request, id=place) for place, (_, request) in enumerate(wanted)]
-
-    def keep(one: PredictionRecord) -> None:
-        row, request = wanted[one.row]
-        texts[row][request.seed] = one.text or ""
+    for reply in sampling.ask(system, [replace(request, id=place) for place, (_, request) in enumerate(wanted)]):
+        row, request = wanted[reply.id]
+        if isinstance(reply, Answer):
+            texts[row][request.seed] = reply.text
         if len(texts[row]) == missing[row]:
             more = [text for _, text in sorted(texts[row].items())]
-            store.put_predictions(run_id, [PredictionRecord(system=system.name, row=row, more_texts=more)])
-
-    _ask(provider, system, requests, keep, watch, interruption)
+            sampling.keep(PredictionRecord(system=system.name, row=row, more_texts=more))
 
 
 def question(example: Example, shots: Shots, limit: int, temperature: float) -> Request:
@@ -205,36 +217,12 @@ def scoring(example: Example, shots: Shots = ()) -> Request:
     )
 
 
-def score_rows(
-    provider: Provider,
-    system: System,
-    rows: Sequence[Example],
-    store: Runs,
-    run_id: str,
-    watch: Watch,
-    interruption: Interruption,
-) -> None:
-    """Ask a system for the scores of these rows' own answers that the store does not have yet."""
-    have = {one.row for one in store.predictions(run_id) if one.system == system.name and one.log_likelihoods}
-    requests = [scoring(row, system.shots.get(row.row, ())) for row in rows if row.row not in have]
-    _ask(provider, system, requests, lambda one: store.put_predictions(run_id, [one]), watch, interruption)
-
-
-def _ask(
-    provider: Provider,
-    system: System,
-    requests: Sequence[Request],
-    keep: Callable[[PredictionRecord], None],
-    watch: Watch,
-    interruption: Interruption,
-) -> None:
-    done = 0
-    for reply in provider.sample(system.model, requests):
-        interruption.check()
-        if isinstance(reply, Answer | Score):
-            keep(_record(system.name, reply))
-            done += 1
-            watch(Answering(system=system.name, done=done, of=len(requests)))
+def score_rows(sampling: Sampling, system: System, rows: Sequence[Example]) -> dict[int, PredictionRecord]:
+    """How likely a system finds these rows' own answers, by row; it is asked for what the store does not have yet."""
+    for reply in sampling.ask(system, _scores(system, rows, sampling.known(system))):
+        sampling.keep(_record(system.name, reply))
+    found = sampling.known(system)
+    return {row.row: found[row.row] for row in rows}
 
 
 def _record(system: str, reply: Answer | Score) -> PredictionRecord:

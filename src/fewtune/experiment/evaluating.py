@@ -6,22 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from fewtune.errors import UsageError
-from fewtune.experiment.answering import System, answer, systems
+from fewtune.experiment.answering import Sampling, System, answer, systems
 from fewtune.experiment.asking import Inquiry, Outside, outside, spent
 from fewtune.experiment.copying import copying
 from fewtune.experiment.forgetting import forgetting
-from fewtune.experiment.interruption import Interruption
 from fewtune.experiment.judging import judged, read_rubric
 from fewtune.experiment.label_scoring import score_labels
 from fewtune.experiment.outcome import Outcome
 from fewtune.experiment.preparation import Prepared
-from fewtune.experiment.progress import Note, Stage, Watch
+from fewtune.experiment.progress import Note, Stage
 from fewtune.experiment.reference import reference_answers
 from fewtune.experiment.rivals import RUNNER_UP, SYSTEMS, chosen_rivals, looked_up
 from fewtune.experiment.settings import RunSettings
-from fewtune.providers.contract import Provider
 from fewtune.report.evaluation_part import Copying, Forgetting, Judged
-from fewtune.store.runs import PredictionRecord, Runs
+from fewtune.store.runs import PredictionRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,23 +59,19 @@ class Evaluation:
 
     settings: RunSettings
     prepared: Prepared
-    provider: Provider
     outcome: Outcome
     outsiders: Outsiders
-    store: Runs
-    run_id: str
+    sampling: Sampling
     usd: float | None
     """Limit of the whole run."""
-    watch: Watch
-    interruption: Interruption
 
     def conduct(self, model: str) -> Evaluated:
         """Answer with the tuned model and everyone else, as far as it was not done before."""
         systems = self._answers(model)
         self._stage("Looking for copies and forgetting")
-        predictions = tuple(self.store.predictions(self.run_id))
-        copied = copying(self._known, predictions, self.provider, model, self.settings.seed)
-        forgot = forgetting(self.provider, self.prepared.encoder, model)
+        predictions = tuple(self.sampling.store.predictions(self.sampling.run_id))
+        copied = copying(self._known, predictions, self.sampling.provider, model, self.settings.seed)
+        forgot = forgetting(self.sampling.provider, self.prepared.encoder, model)
         verdicts = self._verdicts(predictions)
         return Evaluated(
             predictions=predictions,
@@ -85,36 +79,31 @@ class Evaluation:
             copying=copied,
             forgetting=forgot,
             judged=verdicts,
-            usd=spent(self.store.replies(self.run_id)),
+            usd=spent(self.sampling.store.replies(self.sampling.run_id)),
         )
 
     def _answers(self, model: str) -> tuple[System, ...]:
         settings = self.settings
-        wanted = chosen_rivals(settings.rivals, self.prepared.task.kind, bills=self.provider.capabilities.bills)
+        wanted = chosen_rivals(
+            settings.rivals, self.prepared.task.kind, bills=self.sampling.provider.capabilities.bills
+        )
         shots, seed = settings.shots, settings.seed
         writers = systems(self._known, wanted, model, runner_up(self.outcome), shots, seed)
         if RUNNER_UP in (settings.rivals or ()) and RUNNER_UP not in {system.name for system in writers}:
-            self.watch(Note(text="There is no runner-up: no other plan than the chosen one was trained to its end."))
+            self.sampling.watch(
+                Note(text="There is no runner-up: no other plan than the chosen one was trained to its end.")
+            )
         for name in set(SYSTEMS) - {system.name for system in writers}:
-            self.store.forget_predictions(self.run_id, name)
-        found = looked_up(self._known, wanted, self.watch, named=settings.rivals is not None)
-        self.store.put_predictions(self.run_id, found)
-        answer(
-            self.provider,
-            writers,
-            self.prepared,
-            self.store,
-            self.run_id,
-            self.watch,
-            self.interruption,
-            settings.samples,
-        )
+            self.sampling.store.forget_predictions(self.sampling.run_id, name)
+        found = looked_up(self._known, wanted, self.sampling.watch, named=settings.rivals is not None)
+        self.sampling.store.put_predictions(self.sampling.run_id, found)
+        answer(self.sampling, writers, self.prepared, settings.samples)
         if self.prepared.task.kind == "labels":
             for one in writers:
-                score_labels(self.provider, one, self.prepared, self.store, self.run_id, self.watch, self.interruption)
+                score_labels(self.sampling, one, self.prepared)
         if self.outsiders.reference:
             said = reference_answers(self._known, self._inquiry(self.outsiders.reference), shots, seed)
-            self.store.put_predictions(self.run_id, said)
+            self.sampling.store.put_predictions(self.sampling.run_id, said)
         return writers
 
     @property
@@ -135,20 +124,20 @@ class Evaluation:
     def _inquiry(self, one: Outside) -> Inquiry:
         return Inquiry(
             outside=one,
-            store=self.store,
-            run_id=self.run_id,
+            store=self.sampling.store,
+            run_id=self.sampling.run_id,
             left=None if self.usd is None else self.usd - self._spent(),
-            watch=self.watch,
-            interruption=self.interruption,
+            watch=self.sampling.watch,
+            interruption=self.sampling.interruption,
         )
 
     def _spent(self) -> float:
         """By training, and by what was asked so far; what has no known price was allowed at any."""
-        paid = [*self.store.trials(self.run_id), *self.store.replies(self.run_id)]
+        paid = [*self.sampling.store.trials(self.sampling.run_id), *self.sampling.store.replies(self.sampling.run_id)]
         return sum(one.usd or 0.0 for one in paid)
 
     def _stage(self, text: str) -> None:
-        self.watch(Stage(name="evaluate", text=text))
+        self.sampling.watch(Stage(name="evaluate", text=text))
 
 
 def runner_up(outcome: Outcome) -> str | None:

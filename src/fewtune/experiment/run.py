@@ -13,6 +13,7 @@ from fewtune.bases.folder import locate
 from fewtune.bases.shape import shape
 from fewtune.errors import FewtuneError, InterruptedByUser, from_os_error
 from fewtune.experiment.agreeing import Agreement, agree
+from fewtune.experiment.answering import Sampling
 from fewtune.experiment.evaluating import Evaluated, Evaluation, Outsiders, outsiders
 from fewtune.experiment.folder import held
 from fewtune.experiment.interruption import Interruption, watching
@@ -26,6 +27,7 @@ from fewtune.experiment.prepared_folder import write_parts
 from fewtune.experiment.progress import Note, Progress, Stage, Training, Watch, unwatched
 from fewtune.experiment.proxying import FOLDER as PROXY_FOLDER
 from fewtune.experiment.proxying import Ahead, given, proxy_of, share, translated, trials_key, without
+from fewtune.experiment.resuming import begin_anew, finished_before, forget_other_shots, is_here
 from fewtune.experiment.rivals import FEW_SHOT, FEW_SHOT_NEAREST, RUNNER_UP, SYSTEMS, TUNED
 from fewtune.experiment.rounds import enlisted
 from fewtune.experiment.searching import SearchPlan, search_plan
@@ -33,14 +35,14 @@ from fewtune.experiment.settings import RunSettings
 from fewtune.experiment.summarising import summarise_run
 from fewtune.experiment.sweep import Sweep
 from fewtune.experiment.tracking import ended_early, results, tell_again, tracked
-from fewtune.experiment.weighing import Scoring, Weighed, weigh
+from fewtune.experiment.weighing import Weighed, weigh
 from fewtune.providers.contract import Provider, Workspace
 from fewtune.report import html
 from fewtune.report.summary import Summary
 from fewtune.report.words import counted
 from fewtune.search.budget import Budget
 from fewtune.search.proxy import risk
-from fewtune.store.runs import AgreementRecord, RunRecord, Runs, now
+from fewtune.store.runs import RunRecord, Runs, now
 from fewtune.trackers.contract import Track, untracked
 
 
@@ -89,21 +91,21 @@ def execute(
         run_id = settings.run_id(prepared.dataset.sha256)
         folder = (out or home / "runs" / run_id).expanduser().resolve()
         store, given = Runs(home), budget or Budget()
-        finished = _finished(store, run_id, folder, settings, given)
+        finished = finished_before(store, run_id, folder, settings, given)
         if finished:
             watch(Note(text="This run was finished before: shown again, nothing was trained."))
             tell_again(track, store.find(run_id), settings, prepared, watch, store, finished)
             return finished
-        is_here = _is_here(store, run_id, folder)
-        agreement = agree(settings, prepared, search, given, store.agreement(run_id) if is_here else None)
+        here = is_here(store, run_id, folder)
+        agreement = agree(settings, prepared, search, given, store.agreement(run_id) if here else None)
         beside = outsiders(settings, agreement.budget.usd)
-        known = store.agreement(trials_key(run_id)) if is_here else None
+        known = store.agreement(trials_key(run_id)) if here else None
         ahead = Ahead(proxy=proxy, agreement=share(proxy, search, agreement, known)) if proxy else None
         interruption.check()
         with held(folder, run_id, settings, prepared.dataset.sha256):
-            if not is_here:
-                _begin_anew(store, run_id, settings, folder)
-            _forget_other_shots(store, run_id, settings)
+            if not here:
+                begin_anew(store, run_id, settings, folder)
+            forget_other_shots(store, run_id, settings)
             job = _Job(
                 id=run_id,
                 settings=settings,
@@ -117,56 +119,6 @@ def execute(
                 trackers=track,
             )
             return _recorded(job, prepared, search, agreement, ahead)
-
-
-def _finished(store: Runs, run_id: str, folder: Path, settings: RunSettings, given: Budget) -> Summary | None:
-    """What the run has come to, unless it is not finished or more is asked of it now."""
-    record = store.get(run_id)
-    if record is None or record.state != "finished" or record.summary is None or record.folder != str(folder):
-        return None
-    before = RunSettings.from_json(record.settings)
-    if settings.judges_anew or (before.judging, before.answering) != (settings.judging, settings.answering):
-        return None
-    summary = Summary.from_json(record.summary)
-    if _is_extended(summary, settings, given, store.agreement(run_id)):
-        return None
-    return summary if all(Path(path).exists() for path in summary.files.values()) else None
-
-
-def _is_here(store: Runs, run_id: str, folder: Path) -> bool:
-    """Whether what the store knows of the run lies in this folder; in another one it is trained anew."""
-    record = store.get(run_id)
-    begun = (folder / "trials").exists() or (folder / PROXY_FOLDER).exists()
-    return record is not None and record.folder == str(folder) and begun
-
-
-def _begin_anew(store: Runs, run_id: str, settings: RunSettings, folder: Path) -> None:
-    """What was told before is not in the store any more, so it has to be told again; jobs that are paid are kept."""
-    store.forget(run_id)
-    store.forget(trials_key(run_id))
-    shutil.rmtree(folder / PROXY_FOLDER, ignore_errors=True)
-    if not providers.kind(settings.provider).bills:
-        shutil.rmtree(folder / "trials", ignore_errors=True)
-
-
-def _forget_other_shots(store: Runs, run_id: str, settings: RunSettings) -> None:
-    """Answers to prompts with another number of worked examples than are asked for now."""
-    record = store.get(run_id)
-    if record and record.settings.get("shots") != settings.shots:
-        for name in (FEW_SHOT, FEW_SHOT_NEAREST):
-            store.forget_predictions(run_id, name)
-
-
-def _is_extended(summary: Summary, settings: RunSettings, given: Budget, agreed: AgreementRecord | None) -> bool:
-    """Whether more trials are asked for, or what more data would bring, or a limit that has cut some is raised."""
-    if summary.search is None:
-        return False
-    if settings.more_data and summary.more_data is None:
-        return True
-    limits = agreed.limits if agreed else dict[str, float | None]()
-    raised = any(value > (limits.get(name) or value) for name, value in given.limits().items())
-    searched = summary.proxy.search if summary.proxy else summary.search
-    return (settings.trials or 0) > searched.asked or (raised and bool((*searched.cut, *summary.search.cut)))
 
 
 def _recorded(job: _Job, prepared: Prepared, search: SearchPlan, agreement: Agreement, ahead: Ahead | None) -> Summary:
@@ -329,14 +281,10 @@ def _evaluate(
     evaluation = Evaluation(
         settings=job.settings,
         prepared=prepared,
-        provider=provider,
         outcome=outcome,
         outsiders=job.outsiders,
-        store=job.store,
-        run_id=job.id,
+        sampling=_sampling(job, provider),
         usd=agreement.budget.usd,
-        watch=job.watch,
-        interruption=job.interruption,
     )
     return evaluation.conduct(outcome.kept.model)
 
@@ -347,8 +295,11 @@ def _weigh(job: _Job, provider: Provider, prepared: Prepared, outcome: Outcome) 
     if estimate and provider.capabilities.can_score:
         rows = counted(len(estimate.rows), "row")
         job.watch(Stage(name="evaluate", text=f"Scoring base, few-shot prompt and chosen trials on {rows}"))
-    scoring = Scoring(provider=provider, store=job.store, run_id=job.id, watch=job.watch, interruption=job.interruption)
-    return weigh(scoring, prepared, outcome, job.settings.shots, job.settings.seed)
+    return weigh(_sampling(job, provider), prepared, outcome, job.settings.shots, job.settings.seed)
+
+
+def _sampling(job: _Job, provider: Provider) -> Sampling:
+    return Sampling(provider=provider, store=job.store, run_id=job.id, watch=job.watch, interruption=job.interruption)
 
 
 def rerun(record: RunRecord) -> RunSettings:

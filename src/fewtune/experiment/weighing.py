@@ -15,18 +15,16 @@ from fewtune.data.chat import asked
 from fewtune.data.encode import Encoder
 from fewtune.evaluation.baselines import choose_shots
 from fewtune.evaluation.metrics import PRIMARY
-from fewtune.experiment.answering import System, pairs, score_rows
+from fewtune.experiment.answering import Sampling, System, pairs, score_rows
 from fewtune.experiment.finals import trainings
-from fewtune.experiment.interruption import Interruption
 from fewtune.experiment.measuring import Score
 from fewtune.experiment.outcome import Outcome
 from fewtune.experiment.preparation import Prepared
-from fewtune.experiment.progress import Watch
 from fewtune.experiment.rivals import BASE_SYSTEM, FEW_SHOT, TUNED
-from fewtune.providers.contract import BASE, Provider
+from fewtune.providers.contract import BASE
 from fewtune.search.folds import Finalist
 from fewtune.search.worth import Worth, worth
-from fewtune.store.runs import PredictionRecord, Runs
+from fewtune.store.runs import PredictionRecord
 from fewtune.types import Example
 
 Models = Mapping[str, float]
@@ -56,23 +54,7 @@ class _Judged:
     models: Models
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scoring:
-    """Where scores come from, and where they are kept."""
-
-    provider: Provider
-    store: Runs
-    run_id: str
-    watch: Watch
-    interruption: Interruption
-
-    def __call__(self, system: System, rows: Sequence[Example]) -> dict[int, PredictionRecord]:
-        score_rows(self.provider, system, rows, self.store, self.run_id, self.watch, self.interruption)
-        found = {one.row: one for one in self.store.predictions(self.run_id) if one.system == system.name}
-        return {row.row: found[row.row] for row in rows}
-
-
-def weigh(scoring: Scoring, prepared: Prepared, outcome: Outcome, shots: int, seed: int) -> Weighed:
+def weigh(sampling: Sampling, prepared: Prepared, outcome: Outcome, shots: int, seed: int) -> Weighed:
     """Score the rows of the nested estimate with base, few-shot prompt, and what would be chosen without each row.
 
     In the task's primary metric, whatever the trials were chosen by, so that a sweep does not say of tuning what a
@@ -80,16 +62,16 @@ def weigh(scoring: Scoring, prepared: Prepared, outcome: Outcome, shots: int, se
     ends, and the comparison should not turn on that.
     """
     measure: Score = "loss" if PRIMARY[prepared.task.kind] == "loss" else "exact_match"
-    if not scoring.provider.capabilities.can_score:
+    if not sampling.provider.capabilities.can_score:
         reason = "this provider does not tell how likely a given answer is, so base and few-shot prompt have no score"
         return Weighed(score=measure, reason=reason)
-    judged = _judged(scoring, outcome)
+    judged = _judged(sampling, outcome)
     if not judged:
         reason = "the validation rows are too few to choose with some and judge with others"
         return Weighed(score=measure, reason=reason)
     read = _wrong if measure == "exact_match" else _loss
-    tuned = _tuned(scoring, judged, read)
-    rivals = _rivals(scoring, prepared, outcome, judged, shots, seed, read)
+    tuned = _tuned(sampling, judged, read)
+    rivals = _rivals(sampling, prepared, outcome, judged, shots, seed, read)
     if measure == "exact_match":
         # Several samples or seeds stand for one answer: it is wrong where most of them are, and where half are.
         tuned = tuple(float(value >= 0.5) for value in tuned)
@@ -102,12 +84,12 @@ def weigh(scoring: Scoring, prepared: Prepared, outcome: Outcome, shots: int, se
     )
 
 
-def _judged(scoring: Scoring, outcome: Outcome) -> tuple[_Judged, ...]:
+def _judged(sampling: Sampling, outcome: Outcome) -> tuple[_Judged, ...]:
     estimate, choice, search = outcome.choice.estimate, outcome.choice, outcome.search
     if estimate is None:
         return ()
     rows = [(fold, one) for fold in sorted(set(choice.groups or (0,))) for one in search.folds[fold].judge]
-    checkpoints = {(one.trial_id, one.epoch): one.model for one in scoring.store.checkpoints(scoring.run_id)}
+    checkpoints = {(one.trial_id, one.epoch): one.model for one in sampling.store.checkpoints(sampling.run_id)}
     plans = {one.id: one for one in outcome.readings}
 
     def models(shares: Mapping[str, float], fold: int) -> Models:
@@ -126,23 +108,29 @@ def _judged(scoring: Scoring, outcome: Outcome) -> tuple[_Judged, ...]:
     )
 
 
-def _tuned(scoring: Scoring, judged: Sequence[_Judged], read: Read) -> tuple[float, ...]:
+def _tuned(sampling: Sampling, judged: Sequence[_Judged], read: Read) -> tuple[float, ...]:
     """Each row by what would be chosen without it; only the models that a row asks for score it."""
     wanted: dict[str, list[Example]] = defaultdict(list)
     for one in judged:
         for model in one.models:
             wanted[model].append(one.example)
-    scored = {model: scoring(System(name=model, model=model), rows) for model, rows in wanted.items()}
+    scored = {model: score_rows(sampling, System(name=model, model=model), rows) for model, rows in wanted.items()}
     return tuple(
         math.fsum(share * read(scored[model][one.example.row]) for model, share in one.models.items()) for one in judged
     )
 
 
 def _rivals(
-    scoring: Scoring, prepared: Prepared, outcome: Outcome, judged: Sequence[_Judged], shots: int, seed: int, read: Read
+    sampling: Sampling,
+    prepared: Prepared,
+    outcome: Outcome,
+    judged: Sequence[_Judged],
+    shots: int,
+    seed: int,
+    read: Read,
 ) -> dict[str, tuple[float, ...]]:
     """The base, and the base with worked examples from the rows that the fold trains on; none where none fits."""
-    base = scoring(System(name=BASE_SYSTEM, model=BASE), [one.example for one in judged])
+    base = score_rows(sampling, System(name=BASE_SYSTEM, model=BASE), [one.example for one in judged])
     rivals = {BASE_SYSTEM: tuple(read(base[one.example.row]) for one in judged)}
     shown: dict[int, PredictionRecord] = {}
     for fold in dict.fromkeys(one.fold for one in judged):
@@ -151,7 +139,7 @@ def _rivals(
         if not chosen:
             return rivals
         shots_of = {row.row: pairs(chosen) for row in rows}
-        shown |= scoring(System(name=FEW_SHOT, model=BASE, shots=shots_of), rows)
+        shown |= score_rows(sampling, System(name=FEW_SHOT, model=BASE, shots=shots_of), rows)
     return {**rivals, FEW_SHOT: tuple(read(shown[one.example.row]) for one in judged)}
 
 
