@@ -56,7 +56,8 @@ class Slow(Raising):
     def take(self, event: Event) -> None:
         time.sleep(0.1)
         if isinstance(event, Ended | Table):
-            said = f"{type(event).__name__} {os.environ.get('OPENAI_API_KEY')} {os.read(0, 10)!r}\n"
+            keys = sorted(name for name, value in os.environ.items() if value == "sk-secret")
+            said = f"{type(event).__name__} {keys} {os.read(0, 10)!r}\n"
             print("printed by a library")
             with self._kept.open("a") as kept:
                 kept.write(said)

@@ -181,11 +181,12 @@ def test_a_run_that_is_killed_is_told_as_stopped(deliver: Callable[..., Delivery
 def test_a_tracker_has_no_key_of_another_service_no_stdin_and_no_terminal(
     deliver: Callable[..., Delivery], began: Began, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    for name in ("OPENAI_API_KEY", "FEWTUNE_REFERENCE_KEY", "FEWTUNE_JUDGE_KEY", "WANDB_API_KEY"):
+        monkeypatch.setenv(name, "sk-secret")
     delivery = deliver("slow")
     delivery.take(END)
     close(delivery, 30.0)
-    assert (began.folder / "kept").read_text() == "Ended None b''\n"
+    assert (began.folder / "kept").read_text() == "Ended ['WANDB_API_KEY'] b''\n"
     assert capfd.readouterr() == ("", "")
     assert "printed by a library" in (began.folder / "trackers" / "slow.log").read_text()
 

@@ -130,7 +130,7 @@ def verdict_sentence(
     rows = f"{hardest.n} held-out row{'' if hardest.n == 1 else 's'}"
     if hardest.verdict == "cannot be told":
         return f"Cannot be told: {_reason(hardest.n, rows)}."
-    rival = _RIVALS.get(name, name)
+    rival = SPOKEN.get(name, name)
     if hardest.verdict == "tied":
         told = f"the tuned model's {metric} cannot be told from {rival}'s"
         return f"Do not tune: on {rows} {told} ({_span(hardest, share)})."
@@ -139,7 +139,7 @@ def verdict_sentence(
     return f"{advice}: on {rows} its {metric} is {amount}."
 
 
-_RIVALS = {
+SPOKEN = {
     "base": "the untuned base",
     "few-shot": "the few-shot prompt",
     "few-shot-nearest": "the nearest few-shot prompt",
@@ -147,6 +147,7 @@ _RIVALS = {
     "nearest-answer": "the nearest row",
     "tf-idf": "the TF-IDF classifier",
 }
+"""Rivals as a sentence names them."""
 
 
 def _ones(values: Sequence[float]) -> int:

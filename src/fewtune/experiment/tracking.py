@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -37,13 +37,11 @@ _FILES = {"train": "dataset", "valid": "dataset", "test": "dataset", "adapter": 
 """What is kept with the run, by kind; the base is the user's already."""
 
 
-@contextmanager
 def tracked(
     names: Sequence[str], record: RunRecord, settings: RunSettings, prepared: Prepared, watch: Watch
-) -> Generator[Track]:
+) -> AbstractContextManager[Track]:
     """A Track to the trackers of these names; what goes wrong there is a note, and nothing more."""
-    with _delivered(names, record, settings, prepared, watch, MEANWHILE) as track:
-        yield track
+    return _delivered(names, record, settings, prepared, watch, MEANWHILE)
 
 
 def tell_again(
@@ -68,7 +66,7 @@ def _delivered(
     prepared: Prepared,
     watch: Watch,
     patience: Patience,
-) -> Any:
+) -> AbstractContextManager[Track]:
     began = Began(
         run=record.id,
         key=hashlib.sha256(f"{record.id} {record.created_at}".encode()).hexdigest()[:8],

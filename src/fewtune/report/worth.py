@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from fewtune.evaluation.comparison import SPOKEN
 from fewtune.report import words
 from fewtune.report.evaluation_part import Interval
 from fewtune.report.summary import RivalLine, WorthPart
 
-_RIVALS = {"base": "the untuned base", "few-shot": "the few-shot prompt"}
 _SMALL = 0.0005
 _SCORES = {"loss": "loss", "exact_match": "exact match"}
 
@@ -16,7 +16,7 @@ def sentence(worth: WorthPart) -> str:
     hardest = next((one for one in worth.rivals if one.name == worth.hardest), None)
     if hardest is None:
         return f"Cannot be told: {worth.reason}."
-    rows, rival = words.counted(worth.rows, "row"), _RIVALS[hardest.name]
+    rows, rival = words.counted(worth.rows, "row"), SPOKEN[hardest.name]
     if worth.answer == "cannot be told":
         return f"Cannot be told: {rows} give no interval."
     subject = f"on {rows}, each judged by what is chosen without it, the tuned model's {_SCORES[worth.score]}"
@@ -33,9 +33,9 @@ def lines(worth: WorthPart) -> tuple[str, ...]:
     if worth.tuned is None:
         return (f"Nothing was compared: {worth.reason}.",)
     write = words.share if worth.score == "exact_match" else words.loss
-    systems = [*((_RIVALS[one.name], one.score) for one in worth.rivals), ("the tuned model", worth.tuned)]
+    systems = [*((SPOKEN[one.name], one.score) for one in worth.rivals), ("the tuned model", worth.tuned)]
     told = "; ".join(f"{name} {write(one.value)}{_around(one.interval, worth)}" for name, one in systems)
-    gains = "; ".join(f"against {_RIVALS[one.name]} {_difference(worth, one)}" for one in worth.rivals)
+    gains = "; ".join(f"against {SPOKEN[one.name]} {_difference(worth, one)}" for one in worth.rivals)
     name = _SCORES[worth.score]
     how = "by folds" if worth.by == "folds" else "by resampling"
     return (

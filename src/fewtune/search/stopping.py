@@ -10,8 +10,6 @@ from fewtune.search.reading import Reading
 
 MEDIAN_NEEDS = 4
 """Other curves that must have come as far before their median says anything."""
-
-
 RISEN = 2.0
 """Standard errors above its best at which a curve has turned beyond doubt."""
 

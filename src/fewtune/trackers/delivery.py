@@ -62,7 +62,8 @@ _ENVIRONMENT = {
     "DO_NOT_TRACK": "true",
 }
 """What the libraries would tell of their own accord: their own use, the machine, the user's code and packages."""
-_SECRETS = ("OPENAI_API_KEY",)
+_SECRETS = ("OPENAI_API_KEY", "FEWTUNE_REFERENCE_KEY", "FEWTUNE_JUDGE_KEY")
+"""Keys for others than the tracker."""
 
 
 @contextmanager
