@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from fewtune.report import first_screen, metrics, tables, words
+from fewtune.report.evaluation_part import MetricLine
 from fewtune.report.summary import Summary
 
 
@@ -61,13 +62,21 @@ def test_without_losses_text_is_judged_by_its_likeness(summary: Summary) -> None
 
 
 def test_a_metric_nobody_has_heard_of_is_shown_under_its_own_name(changed: Callable[..., Summary]) -> None:
-    assert metrics.metric("brier_score").label == "brier score"
+    assert metrics.metric("brier_score", None).label == "brier score"
     assert metrics.primary(changed(systems=())) is None
 
 
-def test_a_difference_of_shares_is_in_points() -> None:
-    assert metrics.metric("exact_match").difference(0.125) == "+12.5 points"
-    assert metrics.metric("loss").difference(-0.25) == "−0.250"
+def test_a_difference_of_shares_is_in_points(summary: Summary) -> None:
+    assert metrics.of(summary, "exact_match").difference(0.125) == "+12.5 points"
+    assert metrics.of(summary, "loss").difference(-0.25) == "−0.250"
+
+
+def test_a_metric_of_the_users_is_never_called_as_one_of_ours(evaluated: Summary) -> None:
+    assert evaluated.evaluation is not None
+    told = MetricLine(name="valid_json", title="Lines", unit="", higher_is_better=False, meaning="Lines.", own=True)
+    ours = replace(evaluated.evaluation, metrics=(told,))
+    found = metrics.of(replace(evaluated, evaluation=ours), "valid_json")
+    assert (found.label, found.direction) == ("Lines", "lower is better")
 
 
 def test_few_shot_is_explained_in_words(summary: Summary) -> None:

@@ -128,7 +128,7 @@ LIKELIHOODS: tuple[Metric, ...] = (
         name="loss",
         title="Loss",
         unit="nats",
-        meaning="How surprised the model is by the expected answer, for each token: the mean over rows.",
+        meaning="How surprised the model is by the right answer, for each token (a word or a piece of one).",
         higher_is_better=False,
         column=_of_likelihoods(lambda found: -sum(found) / len(found)),
     ),

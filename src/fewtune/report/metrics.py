@@ -53,53 +53,11 @@ class Metric:
         return f"{low.removesuffix(' points')} to {high}"
 
 
-_KNOWN = (
-    Metric(
-        name="loss",
-        label="Loss",
-        meaning="how surprised the model is by the right answer, for each token (a word or a piece of one)",
-        lower_is_better=True,
-        write=words.loss,
-    ),
-    Metric(
-        name="chrf",
-        label="Likeness (chrF)",
-        meaning="how much the letters of the answer run like those of the expected one, from 0 to 100",
-        lower_is_better=False,
-        write=words.score,
-    ),
-    Metric(
-        name="exact_match",
-        label="Exact answers",
-        meaning="share of answers that are the expected one: the same text, or for JSON the same value",
-        lower_is_better=False,
-        write=words.share,
-    ),
-    Metric(
-        name="valid_json",
-        label="Valid JSON",
-        meaning="share of answers that a program can read as JSON, right or wrong",
-        lower_is_better=False,
-        write=words.share,
-    ),
-    Metric(
-        name="token_accuracy",
-        label="Next token right",
-        meaning="how often the model's first choice is the next token of the expected answer",
-        lower_is_better=False,
-        write=words.share,
-    ),
-)
-_BY_NAME = {metric.name: metric for metric in _KNOWN}
-_BY_TASK = {"exact_match"}
-"""What means something else in each task, so that the run knows it better."""
 _WRITERS: Mapping[str, Callable[[float], str]] = {"share": words.share, "points": words.score}
 
 
-def metric(name: str, told: MetricLine | None = None) -> Metric:
-    """What is known here of a metric, else what the run tells of it, else its bare name."""
-    if name in _BY_NAME and (told is None or name not in _BY_TASK):
-        return _BY_NAME[name]
+def metric(name: str, told: MetricLine | None) -> Metric:
+    """As the run tells of it, else its bare name."""
     if told is None:
         return Metric(name=name, label=words.heading(name), meaning="", lower_is_better=False, write=words.loss)
     return Metric(
@@ -125,7 +83,7 @@ def of(summary: Summary, name: str) -> Metric:
 def in_order(summary: Summary) -> tuple[Metric, ...]:
     """The metrics that some system has, the one that decides first, then those that every system has."""
     found = {name for system in summary.systems for name in system.metrics}
-    listed = [name for name in dict.fromkeys((*_told(summary), *_BY_NAME)) if name in found]
+    listed = [name for name in _told(summary) if name in found]
     names = listed + sorted(found - set(listed))
     judge = primary_name(summary)
     names.sort(key=lambda name: (name != judge, _is_missing(summary, name)))
@@ -149,7 +107,21 @@ def primary(summary: Summary) -> Metric | None:
 
 
 def _told(summary: Summary) -> dict[str, MetricLine]:
-    return {line.name: line for line in summary.evaluation.metrics} if summary.evaluation else {}
+    """What the run tells of its metrics; those of runs that do not were the task's own."""
+    if summary.evaluation:
+        return {line.name: line for line in summary.evaluation.metrics}
+    task = summary.data.task if summary.data.task in evaluation.TASKS else "text"
+    return {one.name: _line(one) for one in evaluation.every_metric(task)}
+
+
+def _line(known: evaluation.Metric) -> MetricLine:
+    return MetricLine(
+        name=known.name,
+        title=known.title,
+        unit=known.unit,
+        higher_is_better=known.higher_is_better,
+        meaning=known.meaning,
+    )
 
 
 def _is_missing(summary: Summary, name: str) -> bool:
