@@ -14,8 +14,20 @@ from fewtune.service import errors
 from fewtune.service.aliases import Names
 from fewtune.service.auth import Authentication
 from fewtune.service.guard import Bodies, Guard
+from fewtune.service.judge import Judge
 from fewtune.service.limits import Limits, Rate
-from fewtune.service.routes import chat, completions, files, jobs, models, responses, unsupported
+from fewtune.service.routes import (
+    chat,
+    completions,
+    files,
+    graders,
+    jobs,
+    models,
+    permissions,
+    responses,
+    unsupported,
+    uploads,
+)
 from fewtune.service.settings import ServiceSettings
 from fewtune.service.stores import Stores
 from fewtune.service.wire.shared import ERRORS
@@ -27,16 +39,10 @@ from fewtune.store.keys import Keys
 from fewtune.store.models import Models
 from fewtune.store.permissions import Permissions
 from fewtune.store.service_database import open_service_database
+from fewtune.store.uploads import Uploads
 
-ROUTERS = (
-    files.router,
-    jobs.router,
-    models.router,
-    chat.router,
-    completions.router,
-    responses.router,
-    unsupported.router,
-)
+_RESOURCES = (files, uploads, jobs, permissions, graders, models, chat, completions, responses, unsupported)
+ROUTERS = tuple(part.router for part in _RESOURCES)
 """All that is answered under /v1."""
 
 
@@ -60,9 +66,11 @@ def open_stores(settings: ServiceSettings) -> Stores:
         keys=Keys(engine),
         files=Files(engine, settings.folder),
         #        uploads=Uploads(engine, settings.folder),
+        uploads=Uploads(engine, settings.folder, part_bytes=limits.part_bytes, upload_bytes=limits.upload_bytes),
         jobs=Jobs(engine),
         models=Models(engine, settings.folder),
         permissions=Permissions(engine),
+        judge=Judge.from_environment(),
     )
 
 
@@ -94,7 +102,7 @@ def app_over(stores: Stores) -> FastAPI:
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
+async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     async with app.state.workers:
         yield
 
