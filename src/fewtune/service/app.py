@@ -13,6 +13,7 @@ from fewtune import __version__
 from fewtune.service import errors
 from fewtune.service.aliases import Names
 from fewtune.service.auth import Authentication
+from fewtune.service.conformance import FixedIds, conformant
 from fewtune.service.guard import Bodies, Guard
 from fewtune.service.judge import Judge
 from fewtune.service.limits import Limits, Rate
@@ -47,11 +48,12 @@ ROUTERS = tuple(part.router for part in _RESOURCES)
 
 
 def create_app(settings: ServiceSettings) -> FastAPI:
-    """Opens the database; Raises UsageError where that or a limit cannot be used.
+    """Opens the database. Raises UsageError where that or a limit cannot be used.
 
     `app.state.stores` is what routes work with; `app.state.wake` is awaited when a job was made or changed.
     """
-    return app_over(open_stores(settings))
+    stores = open_stores(settings)
+    return app_over(conformant(stores) if settings.conformance else stores)
 
 
 def open_stores(settings: ServiceSettings) -> Stores:
@@ -95,6 +97,8 @@ def app_over(stores: Stores) -> FastAPI:
         v1.include_router(router)
     app.include_router(v1)
     # The last that is added meets a request first.
+    if stores.settings.conformance:
+        app.add_middleware(FixedIds, stores=stores)
     app.add_middleware(Bodies, limits=stores.limits)
     app.add_middleware(Authentication, keys=stores.keys)
     app.add_middleware(Guard, settings=settings)
