@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from openai import OpenAI
 
 from fewtune.providers.contract import TokenChoice
 from fewtune.service.app import app_over, open_stores
@@ -71,6 +72,7 @@ class ScriptedService:
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self.listening.getsockname()[1]
         self.address = f"http://127.0.0.1:{self.port}/v1"
+        self.openai = OpenAI(base_url=self.address, api_key=self.key, max_retries=0, _strict_response_validation=True)
         config = uvicorn.Config(app_over(self.stores), lifespan="on", log_config=None, timeout_graceful_shutdown=1)
         self._server = uvicorn.Server(config)
         self._server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
@@ -90,6 +92,7 @@ class ScriptedService:
             await self._server.serve(sockets=[self.listening])
 
     def stop(self) -> None:
+        self.openai.close()
         self._server.should_exit = True
         self._thread.join(_SECONDS)
         self.listening.close()

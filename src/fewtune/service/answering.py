@@ -93,9 +93,9 @@ def _answered(replies: Sequence[Reply]) -> list[Chunk | Answer]:
 def _error(refused: Refused) -> ServiceError:
     code, text = refused.code, refused.text
     if code == "busy":
-        return too_many(text, seconds=1)
+        return too_many(text, seconds=0.5)
     if code in ("no_worker", "worker_lost"):
-        return unavailable(text)
+        return unavailable(text, seconds=0.5)
     if code == "model_not_found":
         return ServiceError(404, text, param="model", code=code)
     if code in ("context_length_exceeded", "invalid_prompt", "invalid_schema", "unsupported"):
