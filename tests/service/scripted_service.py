@@ -15,8 +15,9 @@ import uvicorn
 from openai import OpenAI
 
 from fewtune.providers.contract import TokenChoice
-from fewtune.service.app import app_over, open_stores
+from fewtune.service.app import create_app
 from fewtune.service.settings import ServiceSettings
+from fewtune.service.stores import Stores
 from fewtune.service.worker.address import worker_socket
 from fewtune.service.worker.protocol import Ask
 from service.scripted_worker import Line, ScriptedWorker
@@ -66,14 +67,15 @@ class ScriptedService:
     """Runs in a thread until it is stopped."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
-        self.stores = open_stores(ServiceSettings(folder=folder, **settings))
+        app = create_app(ServiceSettings(folder=folder, **settings))
+        self.stores: Stores = app.state.stores
         _, self.key = self.stores.keys.create("tests")
         self.worker = ScriptedWorker(worker_socket(folder, 0), obey)
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self.listening.getsockname()[1]
         self.address = f"http://127.0.0.1:{self.port}/v1"
         self.openai = OpenAI(base_url=self.address, api_key=self.key, max_retries=0, _strict_response_validation=True)
-        config = uvicorn.Config(app_over(self.stores), lifespan="on", log_config=None, timeout_graceful_shutdown=1)
+        config = uvicorn.Config(app, lifespan="on", log_config=None, timeout_graceful_shutdown=1)
         self._server = uvicorn.Server(config)
         self._server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
         self._loop = asyncio.new_event_loop()
