@@ -51,7 +51,7 @@ class ChatCompletions:
     def get(self, project: str, id: str) -> ChatCompletionRecord | None:
         with reading(self._engine) as connection:
             row = connection.execute(select(_table).where(*self._kept(project), _table.c.id == id)).mappings().first()
-        return row and as_record(ChatCompletionRecord, row)
+        return None if row is None else as_record(ChatCompletionRecord, row)
 
     def list(
         self,
