@@ -128,8 +128,12 @@ class Service:
 
     def wait(self, job: str, until: Callable[[JobRecord], bool] | None = None, *, seconds: float = 60) -> JobRecord:
         """Until the job has ended, or this is so of it."""
-        reached = until or (lambda record: record.state in ENDED)
-        return wait_for(lambda: record if reached(record := self.record(job)) else None, seconds=seconds)
+
+        def there() -> JobRecord | None:
+            record = self.record(job)
+            return record if (until(record) if until else record.state in ENDED) else None
+
+        return wait_for(there, seconds=seconds)
 
     def wait_for_message(self, job: str, part: str, *, seconds: float = 60) -> None:
         wait_for(lambda: any(part in message for message in self.messages(job)) or None, seconds=seconds)
@@ -141,7 +145,11 @@ class Asking:
     def __init__(self, service: Service, number: int = 0) -> None:
         self._connection = socket.socket(socket.AF_UNIX)
         self._connection.settimeout(60)
-        self._connection.connect(str(worker_socket(service.settings.folder, number)))
+        try:
+            self._connection.connect(str(worker_socket(service.settings.folder, number)))
+        except OSError:
+            self._connection.close()
+            raise
         self._file = self._connection.makefile("rb")
 
     def __enter__(self) -> Asking:
