@@ -76,7 +76,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info and record.exc_info[1]:
             line["exception"] = places(record.exc_info[1])
-        return json.dumps(line, ensure_ascii=False)
+        return json.dumps(line)
 
 
 class PlainLines(logging.Formatter):

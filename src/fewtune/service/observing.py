@@ -15,12 +15,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine, func, select, update
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fewtune.service.logs import telling
-from fewtune.store.service_schema import jobs, schema_version
+from fewtune.errors import FewtuneError
+from fewtune.store.service_database import reading, writing
+from fewtune.store.service_schema import jobs, versions
 
 log = logging.getLogger("fewtune.requests")
 
@@ -77,7 +78,7 @@ class _Stored(Collector):
 
     def collect(self) -> Iterable[Metric]:
         counted = select(jobs.c.state, func.count(), func.coalesce(func.sum(jobs.c.trained_tokens), 0))
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             rows = connection.execute(counted.group_by(jobs.c.state)).all()
         by_state = GaugeMetricFamily("fewtune_jobs", "Jobs by state.", labels=("state",))
         for state, count, _ in rows:
@@ -179,9 +180,9 @@ def probes(engine: Engine, numbers: Numbers, statuses: Statuses, verify: Callabl
 def _is_writable(engine: Engine) -> bool:
     """Whether a write is kept, which is more than that the database answers: the disk may be full."""
     try:
-        with engine.begin() as connection:
-            connection.execute(update(schema_version).values(version=schema_version.c.version))
-    except SQLAlchemyError:
+        with writing(engine) as connection:
+            connection.execute(update(versions).values(applied_at=versions.c.applied_at))
+    except FewtuneError:
         return False
     return True
 
