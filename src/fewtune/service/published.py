@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from fewtune.errors import UsageError
-from fewtune.store.models import ModelRecord, Models
+from fewtune.store.models import Models
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,28 +22,21 @@ class Published:
 
 
 def find_runs(names: Sequence[str]) -> tuple[Published, ...]:
-    """By id, beginning of one, folder, or `last`. Raises UsageError for a run that is not finished or has no weights here."""
+    """By id, beginning of one, folder, or `last`.
+
+    Raises UsageError for a run that is not finished, or whose weights are not here.
+    """
     return tuple(map(_find, names))
 
 
 def publish(runs: Sequence[Published], engine: Engine, folder: Path, project: str) -> None:
-    """Make them known to the service; a run that went on since has its new weights."""
+    """Make them known to the service; one that lies elsewhere since the last start is found there."""
     models = Models(engine, folder)
     for run in runs:
-        models.delete(project, run.id)
-        models.add(
-            ModelRecord(
-                name=run.id,
-                key=run.id,
-                project=project,
-                base=run.base,
-                kind="run",
-                folder=run.adapter,
-                job=None,
-                step=None,
-                created_at=int(time.time()),
-            )
-        )
+        there = models.get(project, run.id)
+        if there and (there.base, there.folder) != (run.base, run.adapter):
+            models.delete(project, run.id)
+        models.add(name=run.id, project=project, base=run.base, kind="run", folder=run.adapter)
 
 
 def _find(name: str) -> Published:
