@@ -1,0 +1,111 @@
+"""The web process's application; what trains and samples is another process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from fewtune import __version__
+from fewtune.service import errors
+from fewtune.service.aliases import Names
+from fewtune.service.auth import Authentication
+from fewtune.service.guard import Bodies, Guard
+from fewtune.service.limits import Limits, Rate
+from fewtune.service.routes import files, jobs, models
+from fewtune.service.settings import ServiceSettings
+from fewtune.service.stores import Stores
+from fewtune.service.wire.shared import ERRORS
+from fewtune.store.files import Files
+from fewtune.store.jobs import Jobs
+from fewtune.store.keys import Keys
+from fewtune.store.models import Models
+from fewtune.store.permissions import Permissions
+from fewtune.store.service_database import open_service_database
+
+# from fewtune.store.uploads import Uploads
+
+ROUTERS = (files.router, jobs.router, models.router)
+"""All that is answered under /v1."""
+
+
+def create_app(settings: ServiceSettings) -> FastAPI:
+    """Opens the database; Raises UsageError where that or a limit cannot be used.
+
+    `app.state.stores` is what routes work with; `app.state.wake` is awaited when a job was made or changed.
+    """
+    return app_over(open_stores(settings))
+
+
+def open_stores(settings: ServiceSettings) -> Stores:
+    """All that routes work with, over the database and the folder of the settings."""
+    engine = open_service_database(settings.store)
+    limits = Limits.changed(settings.limits)
+    return Stores(
+        settings=settings,
+        limits=limits,
+        names=Names(bases=settings.all_bases, chosen=settings.aliases),
+        creations=Rate(per_minute=limits.creations_per_minute),
+        keys=Keys(engine),
+        files=Files(engine, settings.folder),
+        #        uploads=Uploads(engine, settings.folder),
+        jobs=Jobs(engine),
+        models=Models(engine, settings.folder),
+        permissions=Permissions(engine),
+    )
+
+
+def app_over(stores: Stores) -> FastAPI:
+    """The application over stores that are open."""
+    app = _Service(
+        title="fewtune",
+        version=__version__,
+        description="OpenAI's fine-tuning API over models that are tuned and answer on this machine.",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan,
+    )
+    app.state.stores = stores
+    app.state.wake = _nobody_to_wake
+    errors.install(app)
+    v1 = APIRouter(prefix="/v1", responses=ERRORS)
+    for router in ROUTERS:
+        v1.include_router(router)
+    app.include_router(v1)
+    # The last that is added meets a request first.
+    app.add_middleware(Bodies, limits=stores.limits)
+    app.add_middleware(Authentication, keys=stores.keys)
+    app.add_middleware(Guard, settings=stores.settings)
+    return app
+
+
+async def _nobody_to_wake() -> None:
+    """A worker looks for jobs by itself now and then."""
+
+
+@asynccontextmanager
+async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    yield
+
+
+class _Service(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """FastAPI's description without its own form of errors, which is not answered here."""
+        if self.openapi_schema is None:
+            described = get_openapi(
+                title=self.title, version=self.version, description=self.description, routes=self.routes
+            )
+            for methods in described["paths"].values():
+                for operation in methods.values():
+                    operation["responses"].pop("422", None)
+                    operation["security"] = [{"key": []}]
+            components = described.setdefault("components", {})
+            for name in ("HTTPValidationError", "ValidationError"):
+                components.get("schemas", {}).pop(name, None)
+            components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+            self.openapi_schema = described
+        return self.openapi_schema
