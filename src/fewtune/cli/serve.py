@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ import typer
 from fewtune.cli import options
 
 if TYPE_CHECKING:
-    from fewtune.service.starting import Started
+    from fewtune.service.starting import Prepared
 
 keys_app = typer.Typer(
     help="Keys of the service: make, list, revoke.", no_args_is_help=True, rich_markup_mode=None, add_completion=False
@@ -73,43 +74,42 @@ def serve(
 ) -> None:
     """OpenAI's fine-tuning and chat API on this machine: scripts go on with another address and key."""
     from fewtune.service import starting
+    from fewtune.service.supervisor import supervise
 
-    started = starting.prepare(
-        starting.Wishes(
-            host=host,
-            port=port,
-            workers=workers,
-            bases=tuple(base or ()),
-            aliases=tuple(alias or ()),
-            usual_aliases=aliases,
-            provider=provider,
-            folder=folder,
-            database=database,
-            allowed_hosts=tuple(allowed_host or ()),
-            allowed_origins=tuple(allowed_origin or ()),
-            base64_results=base64_results,
-            conformance=conformance,
-        ),
-        runs or (),
+    wishes = starting.Wishes(
+        host=host,
+        port=port,
+        workers=workers,
+        bases=tuple(base or ()),
+        aliases=tuple(alias or ()),
+        openai_names=aliases,
+        provider=provider,
+        folder=folder,
+        database=database,
+        allowed_hosts=tuple(allowed_host or ()),
+        allowed_origins=tuple(allowed_origin or ()),
+        base64_results=base64_results,
+        conformance=conformance,
     )
-    starting.run(started, lambda: _tell(started, json))
+    prepared = starting.prepare(wishes, runs or ())
+    supervise(prepared.settings, lambda port: _tell(prepared, port, json))
 
 
-def _tell(started: Started, as_json: bool) -> None:
+def _tell(prepared: Prepared, port: int, as_json: bool) -> None:
+    """Where it listens, and what a script has to be told; once it does listen."""
+    address = prepared.address(port)
     if as_json:
-        import json
-
-        print(json.dumps(started.to_json()), flush=True)
+        print(dumps({"schema_version": 1, **prepared.to_json(), "address": address}), flush=True)
         return
-    print(f"Serving {', '.join(started.served)} at {started.address}", end="\n\n")
-    print(f"    export OPENAI_BASE_URL={started.address}")
-    print(f"    export OPENAI_API_KEY={started.key or '…'}")
-    print("    python your_script.py", end="\n\n")
-    if started.key:
-        print("The key is shown this once. Another one: fewtune keys create NAME")
+    print(f"Serving {', '.join(prepared.models)} at {address}\n")
+    print(f"    export OPENAI_BASE_URL={address}")
+    print(f"    export OPENAI_API_KEY={prepared.key or '...'}")
+    print("    python your_script.py\n")
+    if prepared.key:
+        print("The key is shown only now. Another one is made with: fewtune keys create NAME")
     else:
-        print("It takes the keys of before. Another one: fewtune keys create NAME")
-    print("Stop with Ctrl-C; jobs go on at the next start.", flush=True)
+        print("The keys are those of before. Another one is made with: fewtune keys create NAME")
+    print("Stop with Ctrl-C: jobs go on at the next start.", flush=True)
 
 
 @keys_app.command()

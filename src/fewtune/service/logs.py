@@ -99,19 +99,15 @@ class PlainLines(logging.Formatter):
 
 def places(error: BaseException) -> list[str]:
     """An exception's type and where it passed, and before it those that it came from; not what they say."""
-    found = places(error.__cause__ or error.__context__) if error.__cause__ or _shown_context(error) else []
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     # An operating system's reason is its own fixed text.
     reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
     frames = traceback.extract_tb(error.__traceback__)
     return [
-        *found,
+        *(places(before) if before else ()),
         *(f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames),
         f"{type(error).__module__}.{type(error).__qualname__}{reason}",
     ]
-
-
-def _shown_context(error: BaseException) -> bool:
-    return error.__context__ is not None and not error.__suppress_context__
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -6,13 +6,13 @@ import ipaddress
 import logging
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine, func, select, update
 from starlette.concurrency import run_in_threadpool
@@ -25,8 +25,19 @@ from fewtune.store.service_schema import jobs, versions
 
 log = logging.getLogger("fewtune.requests")
 
-Statuses = Callable[[], Awaitable[Sequence[Mapping[str, Any]]]]
-"""What each connected worker says of itself: `training` (job ids), `writing` and `waiting` (counts), ..."""
+
+
+class Workers(Protocol):
+    """The web's side of the workers, as far as it is observed."""
+
+    tokens_read: int
+    """Of prompts whose answers have ended."""
+    tokens_written: int
+
+    async def statuses(self) -> Sequence[Mapping[str, Any]]:
+        """What each connected worker says of itself: `training` (job ids), `writing` and `waiting` (counts), ..."""
+        ...
+
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _PROBES = ("/healthz", "/readyz", "/metrics")
@@ -36,7 +47,7 @@ _FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip")
 class Numbers:
     """Prometheus' numbers of the web process; those of jobs come from the database, so they outlive a restart."""
 
-    def __init__(self, engine: Engine, folder: Path) -> None:
+    def __init__(self, engine: Engine, folder: Path, workers: Workers) -> None:
         self.registry = CollectorRegistry()
         self.requests = self._counter("requests", "Requests by route, method and status.", "route", "method", "status")
         self.seconds = Histogram(
@@ -47,13 +58,11 @@ class Numbers:
             registry=self.registry,
         )
         self.in_flight = self._gauge("requests_in_flight", "Requests that are being answered.")
-        self.sampled = self._counter("sampled_tokens", "Tokens written in answers.")
-        self.prompted = self._counter("prompt_tokens", "Tokens read in prompts.")
         self.workers = self._gauge("workers_connected", "Workers that answered when they were asked last.")
         self.training = self._gauge("jobs_training", "Jobs that workers train at the moment.")
         self.writing = self._gauge("answers_in_flight", "Answers that workers write at the moment.")
         self.waiting = self._gauge("answers_waiting", "Requests for an answer that wait for a place.")
-        self.registry.register(_Stored(engine, folder))
+        self.registry.register(_Kept(engine, folder, workers))
 
     def tell(self, statuses: Sequence[Mapping[str, Any]]) -> None:
         """Take note of what the workers say of themselves."""
@@ -69,12 +78,13 @@ class Numbers:
         return Gauge(f"fewtune_{name}", meaning, registry=self.registry)
 
 
-class _Stored(Collector):
-    """Read when Prometheus asks."""
+class _Kept(Collector):
+    """Kept elsewhere anyway, and read when Prometheus asks."""
 
-    def __init__(self, engine: Engine, folder: Path) -> None:
+    def __init__(self, engine: Engine, folder: Path, workers: Workers) -> None:
         self._engine = engine
         self._folder = folder
+        self._workers = workers
 
     def collect(self) -> Iterable[Metric]:
         counted = select(jobs.c.state, func.count(), func.coalesce(func.sum(jobs.c.trained_tokens), 0))
@@ -86,6 +96,9 @@ class _Stored(Collector):
         yield by_state
         trained = sum(int(tokens) for _, _, tokens in rows)
         yield GaugeMetricFamily("fewtune_trained_tokens", "Tokens trained by all jobs so far.", value=trained)
+        written, read = self._workers.tokens_written, self._workers.tokens_read
+        yield CounterMetricFamily("fewtune_sampled_tokens", "Tokens written in answers.", value=written)
+        yield CounterMetricFamily("fewtune_prompt_tokens", "Tokens read in prompts.", value=read)
         free = shutil.disk_usage(self._folder).free
         yield GaugeMetricFamily("fewtune_disk_free_bytes", "Free where the service keeps its files.", value=free)
 
@@ -152,7 +165,7 @@ def _route(scope: Scope) -> str:
     return getattr(scope.get("route"), "path", "unmatched")
 
 
-def probes(engine: Engine, numbers: Numbers, statuses: Statuses, verify: Callable[[str], object | None]) -> APIRouter:
+def probes(engine: Engine, numbers: Numbers, workers: Workers, verify: Callable[[str], object | None]) -> APIRouter:
     """`/healthz`, `/readyz` and `/metrics`; `verify` says whether a secret is that of a key."""
     router = APIRouter(include_in_schema=False)
 
@@ -162,16 +175,16 @@ def probes(engine: Engine, numbers: Numbers, statuses: Statuses, verify: Callabl
 
     @router.get("/readyz")
     async def readyz(response: Response) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
-        database, workers = await run_in_threadpool(_is_writable, engine), len(await statuses())
-        ready = database and workers > 0
+        database, connected = await run_in_threadpool(_is_writable, engine), len(await workers.statuses())
+        ready = database and connected > 0
         response.status_code = 200 if ready else 503
-        return {"status": "ok" if ready else "unavailable", "database": database, "workers": workers}
+        return {"status": "ok" if ready else "unavailable", "database": database, "workers": connected}
 
     @router.get("/metrics")
     async def metrics(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         if not (_is_local(request.scope) or await run_in_threadpool(_has_key, request, verify)):
             return Response("Send a key: Authorization: Bearer …\n", status_code=401, media_type="text/plain")
-        numbers.tell(await statuses())
+        numbers.tell(await workers.statuses())
         return Response(await run_in_threadpool(generate_latest, numbers.registry), media_type=CONTENT_TYPE_LATEST)
 
     return router

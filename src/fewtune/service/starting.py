@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Engine
 
@@ -56,6 +57,19 @@ class Prepared:
     """The secret of a key that was made now; None where there were keys."""
     runs: tuple[str, ...]
     """Ids of the runs that can be asked for."""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """What a request may name, but for what was tuned before."""
+        return (*self.settings.all_bases, *self.runs)
+
+    def address(self, port: int) -> str:
+        """For a client on this machine, where the service listens everywhere."""
+        host = "127.0.0.1" if self.settings.host in _EVERYWHERE else self.settings.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
+
+    def to_json(self) -> dict[str, Any]:
+        return {"key": self.key, "models": self.models, "folder": str(self.settings.folder)}
 
 
 def prepare(wishes: Wishes, run_names: Sequence[str]) -> Prepared:
