@@ -88,6 +88,7 @@ class Writing:
         return record
 
     def abandon(self) -> None:
+        """Forget the bytes; after `commit` this does nothing."""
         self._partial.abandon()
 
     def __enter__(self) -> Writing:
@@ -96,8 +97,7 @@ class Writing:
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        if not self._partial.closed:
-            self.abandon()
+        self.abandon()
 
 
 class Files:

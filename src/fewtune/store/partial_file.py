@@ -30,10 +30,6 @@ class PartialFile:
     def sha256(self) -> str:
         return self._digest.hexdigest()
 
-    @property
-    def closed(self) -> bool:
-        return self._descriptor < 0
-
     def write(self, chunk: bytes) -> None:
         try:
             view = memoryview(chunk)
@@ -50,23 +46,23 @@ class PartialFile:
         place = self._path.with_name(name)
         try:
             os.fsync(self._descriptor)
-            self._path.rename(place)
+            self._path = self._path.rename(place)
             synchronise(place.parent)
         except OSError as error:
             self.abandon()
             raise from_os_error(error, "keep the file", place.parent) from error
-        self._path = place
         return place
 
     def close(self) -> None:
-        if not self.closed:
+        if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
     def abandon(self) -> None:
-        """Remove what was written, wherever it stands."""
-        self._path.unlink(missing_ok=True)
-        self.close()
+        """Remove what was written, wherever it stands; after `close` it is kept."""
+        if self._descriptor >= 0:
+            self._path.unlink(missing_ok=True)
+            self.close()
 
 
 def synchronise(folder: Path) -> None:
