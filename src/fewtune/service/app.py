@@ -26,7 +26,6 @@ from fewtune.store.models import Models
 from fewtune.store.permissions import Permissions
 from fewtune.store.service_database import open_service_database
 
-# from fewtune.store.uploads import Uploads
 
 ROUTERS = (files.router, jobs.router, models.router)
 """All that is answered under /v1."""

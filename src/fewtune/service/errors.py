@@ -153,7 +153,7 @@ def _of_http(error: HTTPException) -> ServiceError:
 
 
 def _of_validation(problems: Sequence[Any]) -> ServiceError:
-    """The first problem, in OpenAI's words."""
+    """The first parameter that cannot be used, in OpenAI's words; of a union each form is told."""
     problem = problems[0]
     param = place_of(problem["loc"])
     kind = str(problem["type"])
@@ -161,7 +161,8 @@ def _of_validation(problems: Sequence[Any]) -> ServiceError:
         return invalid("We could not parse the JSON body of your request.", code="invalid_json")
     if kind == "missing":
         return missing(param)
-    text = str(problem["msg"]).removeprefix("Value error, ").rstrip(".")
+    texts = [str(one["msg"]) for one in problems if place_of(one["loc"]) == param]
+    text = ", or: ".join(one.removeprefix("Value error, ").rstrip(".") for one in texts)
     code = "invalid_type" if kind.endswith("_type") else "invalid_value"
     return invalid(f"Invalid value for '{param}': {text}." if param else f"{text}.", param=param, code=code)
 

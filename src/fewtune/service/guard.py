@@ -93,7 +93,7 @@ class Guard:
         server = scope.get("server")
         port = server[1] if server and server[1] else self.settings.port
         names = [*_LOOPBACK, self.settings.host.lower(), *(host.lower() for host in self.settings.allowed_hosts)]
-        bare = {name for name in self.settings.allowed_hosts} | (set(names) if port == 80 else set())
+        bare = set(self.settings.allowed_hosts) | (set(names) if port == 80 else set())
         return frozenset({*(f"{name}:{port}" for name in names), *(name.lower() for name in bare)})
 
 
@@ -121,8 +121,8 @@ class _Outgoing:
 class Bodies:
     """Innermost, so that nobody without a key can make the server read: counts bodies while they come in.
 
-    A form is passed on piece by piece. Everything else is JSON and is held, looked at for its depth, and its SHA-256 put
-    into the request's state as `body_sha256`.
+    A form is passed on piece by piece. Everything else is JSON: it is held, looked at for its depth, and its SHA-256
+    put into the request's state as `body_sha256`.
     """
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:

@@ -16,8 +16,6 @@ from fewtune.store.keys import Keys
 from fewtune.store.models import Models
 from fewtune.store.permissions import Permissions
 
-# from fewtune.store.uploads import Uploads
-
 
 @dataclass(frozen=True, kw_only=True)
 class Stores:
