@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Engine
 
+from fewtune.providers.contract import BASE
 from fewtune.service.settings import ServiceSettings
 from fewtune.service.worker.copying import copy_whole
 from fewtune.store.files import Files
@@ -19,6 +21,7 @@ from fewtune.store.queue import Queue
 from fewtune.store.service_database import open_service_database
 
 _START = "start:"
+_SECONDS_BETWEEN_LOOKS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,14 +61,22 @@ class Adapters(Mapping[str, Path]):
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
+        self._runs: dict[str, Path] = {}
+        self._looked = -_SECONDS_BETWEEN_LOOKS
 
     def __getitem__(self, name: str) -> Path:
         if name.startswith(_START):
             return _there(self._archive.job_folder(name.removeprefix(_START)) / "start", name)
         folder = self._archive.models.place(name)
-        if folder.is_dir():
-            return folder
-        return _there(next((one.folder for one in self._archive.models.all() if one.name == name), None), name)
+        return folder if folder.is_dir() else _there(self._run(name), name)
+
+    def _run(self, name: str) -> Path | None:
+        """Of a local run's model, whose folder is its own; nothing else is looked for in the database."""
+        now = time.monotonic()
+        if name != BASE and now - self._looked >= _SECONDS_BETWEEN_LOOKS:
+            self._looked = now
+            self._runs = {one.name: one.folder for one in self._archive.models.all() if one.kind == "run"}
+        return self._runs.get(name)
 
     def __iter__(self) -> Iterator[str]:
         return (one.name for one in self._archive.models.all())

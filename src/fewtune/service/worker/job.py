@@ -47,6 +47,10 @@ class Job:
     """When the end was estimated last."""
     rested: bool = False
     """It waited for room on the disk."""
+    over: bool = False
+    """It has ended here: what was kept of it is of no use any more."""
+    deaths: int = 0
+    """How often a worker took it before, since it last got anywhere."""
 
     @property
     def id(self) -> str:

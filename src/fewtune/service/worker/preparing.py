@@ -9,7 +9,7 @@ from typing import Any
 from fewtune import providers
 from fewtune.bases.folder import open_encoder
 from fewtune.data.chat import with_rejected
-from fewtune.errors import TrainingError, UnfinishedError
+from fewtune.errors import BaseModelError, TrainingError, UsageError
 from fewtune.providers.contract import Provider, Trial
 from fewtune.service.worker.archive import Archive
 from fewtune.service.worker.job import Job, JobError
@@ -134,10 +134,12 @@ class Preparation:
         )
         try:
             self.provider.start([trial])
-        except UnfinishedError:
-            raise
+        except BaseModelError as error:
+            raise JobError("invalid_base", error.what, "model") from error
         except TrainingError as error:
             raise JobError("insufficient_memory", f"{error.what} {error.fix or ''}".strip()) from error
+        except UsageError as error:
+            raise JobError("invalid_hyperparameters", error.what, "hyperparameters") from error
 
     def _parent(self) -> str | None:
         record = self.job.record
