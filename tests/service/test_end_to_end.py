@@ -72,6 +72,7 @@ def test_the_official_client_goes_from_a_file_to_an_answer(service: ServiceProce
         assert client.models.delete(str(job.fine_tuned_model)).deleted
 
 
+@pytest.mark.asyncio
 async def test_the_asynchronous_client_streams_the_answer(service: ServiceProcess, training: Path) -> None:
     async with AsyncOpenAI(base_url=service.address, api_key=service.key) as client:
         file = await client.files.create(file=training, purpose="fine-tune")

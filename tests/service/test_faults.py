@@ -100,6 +100,7 @@ async def listening(settings: ServiceSettings) -> AsyncIterator[int]:
     await running
 
 
+@pytest.mark.asyncio
 @pytest.mark.parametrize("creates", [100, pytest.param(1000, marks=pytest.mark.slow)])
 async def test_every_create_is_one_job_whatever_the_network_does(
     creates: int, settings: ServiceSettings, key: str
