@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,8 +14,9 @@ from fewtune.service import errors
 from fewtune.service.aliases import Names
 from fewtune.service.auth import Authentication
 from fewtune.service.guard import Bodies, Guard
+from fewtune.service.judge import Judge
 from fewtune.service.limits import Limits, Rate
-from fewtune.service.routes import files, jobs, models
+from fewtune.service.routes import files, graders, jobs, models, permissions, uploads
 from fewtune.service.settings import ServiceSettings
 from fewtune.service.stores import Stores
 from fewtune.service.wire.shared import ERRORS
@@ -25,9 +26,9 @@ from fewtune.store.keys import Keys
 from fewtune.store.models import Models
 from fewtune.store.permissions import Permissions
 from fewtune.store.service_database import open_service_database
+from fewtune.store.uploads import Uploads
 
-
-ROUTERS = (files.router, jobs.router, models.router)
+ROUTERS = tuple(part.router for part in (files, uploads, jobs, permissions, graders, models))
 """All that is answered under /v1."""
 
 
@@ -51,9 +52,11 @@ def open_stores(settings: ServiceSettings) -> Stores:
         keys=Keys(engine),
         files=Files(engine, settings.folder),
         #        uploads=Uploads(engine, settings.folder),
+        uploads=Uploads(engine, settings.folder, part_bytes=limits.part_bytes, upload_bytes=limits.upload_bytes),
         jobs=Jobs(engine),
         models=Models(engine, settings.folder),
         permissions=Permissions(engine),
+        judge=Judge.from_environment(),
     )
 
 
@@ -87,7 +90,7 @@ async def _nobody_to_wake() -> None:
 
 
 @asynccontextmanager
-async def _lifespan(_app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(_app: FastAPI) -> AsyncGenerator[None]:
     yield
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import MultipartCallbacks, MultipartParser, parse_options_header
 
 from fewtune.service.errors import ServiceError, invalid
 
@@ -76,14 +76,14 @@ class _Reader:
         self._field_bytes = field_bytes
         self._pieces: list[bytes] = []
         self._parts = 0
-        self._header = (bytearray(), bytearray())
+        self._header_name, self._header_value = bytearray(), bytearray()
         self._disposition = b""
         self._name: bytes | None = None
         self._value = bytearray()
-        self.callbacks = {
+        self.callbacks: MultipartCallbacks = {
             "on_part_begin": self._begin,
-            "on_header_field": lambda data, start, end: self._add(0, data[start:end]),
-            "on_header_value": lambda data, start, end: self._add(1, data[start:end]),
+            "on_header_field": self._header_name_part,
+            "on_header_value": self._header_value_part,
             "on_header_end": self._end_header,
             "on_headers_finished": self._name_part,
             "on_part_data": self._data,
@@ -101,14 +101,16 @@ class _Reader:
             raise invalid(f"The form has more than {_MOST_PARTS} parts.", code="invalid_form")
         self._disposition, self._name, self._value = b"", None, bytearray()
 
-    def _add(self, which: int, data: bytes) -> None:
-        self._header[which].extend(data)
+    def _header_name_part(self, data: bytes, start: int, end: int) -> None:
+        self._header_name += data[start:end]
+
+    def _header_value_part(self, data: bytes, start: int, end: int) -> None:
+        self._header_value += data[start:end]
 
     def _end_header(self) -> None:
-        name, value = (bytes(part) for part in self._header)
-        self._header = (bytearray(), bytearray())
-        if name.lower() == b"content-disposition":
-            self._disposition = value
+        if bytes(self._header_name).lower() == b"content-disposition":
+            self._disposition = bytes(self._header_value)
+        self._header_name, self._header_value = bytearray(), bytearray()
 
     def _name_part(self) -> None:
         _kind, options = parse_options_header(self._disposition)

@@ -89,12 +89,13 @@ class Guard:
             raise invalid("The URL holds a control character.", code="invalid_url")
 
     def _hosts(self, scope: Scope) -> frozenset[str]:
-        """With the port that the server really has; without, where it is the usual one."""
+        """With the port that the server really has; without, where it is the usual one or the settings say so."""
         server = scope.get("server")
         port = server[1] if server and server[1] else self.settings.port
-        names = [*_LOOPBACK, self.settings.host.lower(), *(host.lower() for host in self.settings.allowed_hosts)]
-        bare = set(self.settings.allowed_hosts) | (set(names) if port == 80 else set())
-        return frozenset({*(f"{name}:{port}" for name in names), *(name.lower() for name in bare)})
+        given = frozenset(name.lower() for name in self.settings.allowed_hosts)
+        names = given.union(_LOOPBACK, (self.settings.host.lower(),))
+        bare = names if port == 80 else given
+        return bare.union(f"{name}:{port}" for name in names)
 
 
 class _Outgoing:

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from fewtune.service.aliases import Names
+from fewtune.service.judge import Judge
 from fewtune.service.limits import Limits, Rate
 from fewtune.service.settings import ServiceSettings
 from fewtune.store.files import Files
@@ -15,6 +16,7 @@ from fewtune.store.jobs import Jobs
 from fewtune.store.keys import Keys
 from fewtune.store.models import Models
 from fewtune.store.permissions import Permissions
+from fewtune.store.uploads import Uploads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +31,10 @@ class Stores:
     files: Files
     #    uploads: Uploads
     jobs: Jobs
+    uploads: Uploads
     models: Models
     permissions: Permissions
+    judge: Judge | None
     open_streams: set[object] = field(default_factory=set[object])
     """One member for each stream of events that is being read."""
 

@@ -119,11 +119,11 @@ def storage_full(error: QuotaError) -> ServiceError:
     return invalid(str(error), param="file", code="storage_full")
 
 
-def check_name(filename: str, purpose: str) -> None:
+def check_name(filename: str, purpose: str, *, param: str = "file") -> None:
     """OpenAI's rule for training files. Raises ServiceError."""
     if purpose == "fine-tune" and not filename.lower().endswith(".jsonl"):
         raise invalid(
-            "Invalid file format for Fine-Tuning API. Must be .jsonl", param="file", code="invalid_file_format"
+            "Invalid file format for Fine-Tuning API. Must be .jsonl", param=param, code="invalid_file_format"
         )
 
 
