@@ -58,7 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.service_load", description=__doc__)
     parser.add_argument("--clients", type=int, default=200)
-    parser.add_argument("--rate", type=float, default=50.0, help="requests a second of all clients; 0: as fast as it goes")
+    parser.add_argument(
+        "--rate", type=float, default=50.0, help="requests a second of all clients; 0: as fast as it goes"
+    )
     parser.add_argument("--seconds", type=float, default=60.0, help="about how long the job trains")
     return parser
 

@@ -83,7 +83,10 @@ async def test_the_asynchronous_client_streams_the_answer(service: ServiceProces
         assert job.status == "succeeded"
         assert [event async for event in client.fine_tuning.jobs.list_events(job.id)]
         stream = await client.chat.completions.create(
-            model=str(job.fine_tuned_model), messages=QUESTION, stream=True, stream_options={"include_usage": True}  # type: ignore[arg-type]
+            model=str(job.fine_tuned_model),
+            messages=QUESTION,
+            stream=True,
+            stream_options={"include_usage": True},  # type: ignore[arg-type]
         )
         chunks = [chunk async for chunk in stream]
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)

@@ -114,7 +114,9 @@ async def test_every_create_is_one_job_whatever_the_network_does(
         client = AsyncOpenAI(base_url=address, api_key=key, timeout=_CLIENT_SECONDS)
         async with proxy, direct, client:
             lines = b"".join(
-                json.dumps({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": f"{n}"}]}).encode()
+                json.dumps(
+                    {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": f"{n}"}]}
+                ).encode()
                 + b"\n"
                 for n in range(10)
             )

@@ -82,7 +82,9 @@ def test_a_line_break_cannot_forge_a_second_line(written: Callable[[], str]) -> 
 
 
 def test_a_json_line_has_its_time_level_process_and_what_is_told() -> None:
-    record = logging.makeLogRecord({"msg": "Answered.", "levelno": 20, "levelname": "INFO", "created": 0.25, "msecs": 250})
+    record = logging.makeLogRecord(
+        {"msg": "Answered.", "levelno": 20, "levelname": "INFO", "created": 0.25, "msecs": 250}
+    )
     record.told = {"status": 200, "route": "/v1/files"}
     line = json.loads(JsonLines("web").format(record))
     assert line == {

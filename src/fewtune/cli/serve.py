@@ -12,6 +12,7 @@ from fewtune.cli import options
 
 if TYPE_CHECKING:
     from fewtune.service.starting import Prepared
+    from fewtune.store.service_backup import BackupRecord
 
 keys_app = typer.Typer(
     help="Keys of the service: make, list, revoke.", no_args_is_help=True, rich_markup_mode=None, add_completion=False
@@ -70,11 +71,14 @@ def serve(
     conformance: Annotated[
         bool, typer.Option("--conformance", help="Keep the rows that the tests of OpenAI's own client ask for.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON line when it listens: address, key, ...")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON line when it listens: address, key, ...")
+    ] = False,
 ) -> None:
     """OpenAI's fine-tuning and chat API on this machine: scripts go on with another address and key."""
     from fewtune.service import starting
-    from fewtune.service.supervisor import supervise
+    from fewtune.service.logs import log_to_stderr
+    from fewtune.service.supervisor import Supervisor
 
     wishes = starting.Wishes(
         host=host,
@@ -92,15 +96,16 @@ def serve(
         conformance=conformance,
     )
     prepared = starting.prepare(wishes, runs or ())
-    supervise(prepared.settings, lambda port: _tell(prepared, port, json))
+    log_to_stderr("supervisor")
+    Supervisor(prepared.settings, prepared.listening, ready=lambda: _tell(prepared, json)).run()
 
 
-def _tell(prepared: Prepared, port: int, as_json: bool) -> None:
-    """Where it listens, and what a script has to be told; once it does listen."""
-    address = prepared.address(port)
+def _tell(prepared: Prepared, as_json: bool) -> None:
+    """Where it listens, and what a script has to be told."""
     if as_json:
-        print(dumps({"schema_version": 1, **prepared.to_json(), "address": address}), flush=True)
+        print(dumps({"schema_version": 1, **prepared.to_json()}), flush=True)
         return
+    address = prepared.address
     print(f"Serving {', '.join(prepared.models)} at {address}\n")
     print(f"    export OPENAI_BASE_URL={address}")
     print(f"    export OPENAI_API_KEY={prepared.key or '...'}")
@@ -115,7 +120,9 @@ def _tell(prepared: Prepared, port: int, as_json: bool) -> None:
 @keys_app.command()
 def create(
     name: Annotated[str, typer.Argument(help="To know it by, in lists and to revoke it.")],
-    project: Annotated[str, typer.Option("--project", help="It sees what belongs to this, and nothing else.")] = "default",
+    project: Annotated[
+        str, typer.Option("--project", help="It sees what belongs to this, and nothing else.")
+    ] = "default",
     admin: Annotated[bool, typer.Option("--admin", help="May also share checkpoints between projects.")] = False,
     folder: Folder = None,
     database: Database = None,
@@ -164,16 +171,37 @@ def revoke(
 
 
 def backup(
-    file: Annotated[Path, typer.Argument(help="To be made; .tar")],
+    file: Annotated[Path, typer.Argument(help="Tar file to be made.")],
     folder: Folder = None,
-    database: Database = None,
+    json: options.Json = False,
 ) -> None:
-    """Write all that the service keeps into one file, also while it runs."""
+    """Write all that the service keeps into one file; it may run meanwhile."""
+    from fewtune.service import starting
+
+    _show_backup(starting.back_up(folder, file), f"Written to {file}", json)
 
 
 def restore(
     file: Annotated[Path, typer.Argument(help="What `fewtune backup` made.")],
     folder: Folder = None,
-    database: Database = None,
+    json: options.Json = False,
 ) -> None:
-    """Bring back what `fewtune backup` wrote, into a folder that holds no service yet."""
+    """Put a backup back, into a folder that is empty or not there."""
+    from fewtune.service import starting
+    from fewtune.store.service_backup import restore as put_back
+
+    place = starting.service_folder(folder)
+    _show_backup(put_back(file, place), f"Restored to {place}", json)
+
+
+def _show_backup(record: BackupRecord, where: str, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from fewtune.cli.show import print_json
+
+    if as_json:
+        print_json({"schema_version": 1, **asdict(record)})
+        return
+    print(f"{where}: {record.files:,} files, {record.bytes:,} bytes.")
+    for name in record.left_out:
+        print(f"Not in it, as it was deleted meanwhile: {name}")

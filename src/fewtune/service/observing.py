@@ -26,7 +26,6 @@ from fewtune.store.service_schema import jobs, versions
 log = logging.getLogger("fewtune.requests")
 
 
-
 class Workers(Protocol):
     """The web's side of the workers, as far as it is observed."""
 

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from sqlalchemy import Engine
 
 from fewtune import providers, settings
-from fewtune.errors import UsageError, from_os_error
+from fewtune.errors import OccupiedError, UsageError, from_os_error
 from fewtune.service.published import Published, find_runs, publish
 from fewtune.service.settings import ServiceSettings
+from fewtune.service.supervisor import bind
 from fewtune.store.keys import Keys
-from fewtune.store.service_database import open_service_database
+from fewtune.store.service_backup import BackupRecord, backup
+from fewtune.store.service_database import FILE_NAME, open_service_database
 
 PROJECT = "default"
 """Of the first key, and of the runs that are served."""
@@ -50,56 +54,70 @@ class Wishes:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """All is there; nothing listens yet."""
+    """All is there: connections are taken, and wait for the web process."""
 
     settings: ServiceSettings
     key: str | None
     """The secret of a key that was made now; None where there were keys."""
     runs: tuple[str, ...]
     """Ids of the runs that can be asked for."""
+    listening: socket.socket
+    lock: FileLock
+    """Of the folder, for as long as the process lives."""
 
     @property
     def models(self) -> tuple[str, ...]:
         """What a request may name, but for what was tuned before."""
         return (*self.settings.all_bases, *self.runs)
 
-    def address(self, port: int) -> str:
-        """For a client on this machine, where the service listens everywhere."""
+    @property
+    def address(self) -> str:
+        """For a client; for one on this machine, where the service listens everywhere."""
+        port = self.listening.getsockname()[1]
         host = "127.0.0.1" if self.settings.host in _EVERYWHERE else self.settings.host
         return f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
 
     def to_json(self) -> dict[str, Any]:
-        return {"key": self.key, "models": self.models, "folder": str(self.settings.folder)}
+        return {"address": self.address, "key": self.key, "models": self.models, "folder": str(self.settings.folder)}
 
 
 def prepare(wishes: Wishes, run_names: Sequence[str]) -> Prepared:
-    """Look at everything that could be wrong, then make the folder, its database, and the first key.
+    """Look at everything that could be wrong, listen, and only then make a key, which is told once.
 
-    Raises UsageError for what cannot be started so.
+    Raises UsageError for what cannot be started so, OccupiedError where the folder's service runs already.
     """
     _check_extra()
     runs = find_runs(run_names)
     chosen = _settings(wishes, runs)
     _check_reach(chosen)
     engine = _open(chosen.folder, chosen.database)
+    lock = _hold(chosen.folder)
     keys = Keys(engine)
-    key = None
-    if all(one.revoked_at is not None for one in keys.list()):
-        if not is_loopback(chosen.host):
-            raise UsageError(
-                f"There is no key yet, and at {chosen.host} others than you can reach the service.",
-                where="--host",
-                fix="Make a key first: fewtune keys create NAME",
-            )
-        _, key = keys.create(FIRST_KEY, PROJECT, admin=True)
+    first = all(one.revoked_at is not None for one in keys.list())
+    if first and not is_loopback(chosen.host):
+        raise UsageError(
+            f"There is no key yet, and at {chosen.host} others than you can reach the service.",
+            where="--host",
+            fix="Make a key first: fewtune keys create NAME",
+        )
     publish(runs, engine, chosen.folder, PROJECT)
+    listening = bind(chosen.host, chosen.port)
+    key = keys.create(FIRST_KEY, PROJECT, admin=True)[1] if first else None
     engine.dispose()
-    return Prepared(settings=chosen, key=key, runs=tuple(one.id for one in runs))
+    return Prepared(settings=chosen, key=key, runs=tuple(one.id for one in runs), listening=listening, lock=lock)
 
 
 def open_keys(folder: Path | None, database: str | None) -> Keys:
     """Those of the service in this folder; the database is made where there is none yet."""
     return Keys(_open(service_folder(folder), database_url(database)))
+
+
+def back_up(folder: Path | None, target: Path) -> BackupRecord:
+    """Raises UsageError where there is no service, where its database is PostgreSQL, and where the target exists."""
+    place, database = service_folder(folder), database_url(None)
+    if database is None and not (place / FILE_NAME).exists():
+        raise UsageError("There is no service here.", where=str(place), fix="Name its folder: --folder")
+    return backup(_open(place, database), place, target)
 
 
 def service_folder(given: Path | None) -> Path:
@@ -191,4 +209,17 @@ def _open(folder: Path, database: str | None) -> Engine:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise from_os_error(error, "make the service's folder", folder) from error
-    return open_service_database(database or folder / "service.db")
+    return open_service_database(database or folder / FILE_NAME)
+
+
+def _hold(folder: Path) -> FileLock:
+    lock = FileLock(folder / "serve.lock", timeout=0, mode=0o600)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise OccupiedError(
+            "The service runs already with this folder.",
+            where=str(folder),
+            fix="Stop it first, or name another folder: --folder",
+        ) from error
+    return lock

@@ -20,7 +20,9 @@ from fewtune.store.service_database import reading, writing
 from fewtune.store.service_schema import checkpoints, jobs
 
 Wish = Literal["go", "cancel", "pause", "lost"]
-_TOLD_BY_STAGE = frozenset({"state", "plan", "trained_tokens", "estimated_finish", "fine_tuned_model", "result_files", "attempts"})
+_TOLD_BY_STAGE = frozenset(
+    {"state", "plan", "trained_tokens", "estimated_finish", "fine_tuned_model", "result_files", "attempts"}
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,9 +51,7 @@ def keep_checkpoint(archive: Archive, job: Job, checkpoint: Checkpoint) -> None:
     record, step = job.record, checkpoint.step
     name = checkpoint_name(job.name, step)
     keep_model(checkpoint.folder, checkpoint.model, archive.models.place(name))
-    archive.models.add(
-        name=name, project=record.project, base=record.base, kind="checkpoint", job=record.id, step=step
-    )
+    archive.models.add(name=name, project=record.project, base=record.base, kind="checkpoint", job=record.id, step=step)
     metrics = job.points.get(step) or _told(archive, job, step)
     archive.queue.checkpoint(job.claim, step, name, {k: v for k, v in metrics.items() if k != "total_steps"})
     archive.queue.event(

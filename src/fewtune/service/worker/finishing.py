@@ -54,9 +54,7 @@ def _start(archive: Archive, job: Job) -> str | None:
     return None if record.parent is None else archive.keep_start(record.id, record.project, record.parent)
 
 
-def _scores(
-    provider: Provider, model: str, rows: Sequence[Example]
-) -> Generator[None, None, list[Score]]:
+def _scores(provider: Provider, model: str, rows: Sequence[Example]) -> Generator[None, None, list[Score]]:
     found: list[Score] = []
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         requests = [_question(row) for row in rows[start : start + _ROWS_AT_ONCE]]

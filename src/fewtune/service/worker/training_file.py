@@ -199,4 +199,3 @@ def _check_preference(example: Example) -> str | None:
     if not (example.completion.strip() and (example.rejected or "").strip()):
         return "An answer says nothing."
     return None
-
