@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -144,6 +144,12 @@ class Queue:
     def job(self, claim: Claim) -> JobRecord:
         with reading(self._engine) as connection:
             return job_record(_row(connection, claim), self._clock())
+
+    def ended(self, job_ids: Collection[str]) -> set[str]:
+        """Those of these jobs that have ended."""
+        with reading(self._engine) as connection:
+            found = select(jobs.c.id).where(jobs.c.id.in_(job_ids), jobs.c.state.in_(ENDED))
+            return set(connection.execute(found).scalars())
 
     @contextmanager
     def _held(self, claim: Claim) -> Generator[Connection]:

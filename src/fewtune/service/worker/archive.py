@@ -41,7 +41,7 @@ class Archive:
         return self.settings.folder / "work" / slug(base)
 
     def keep_start(self, job: str, project: str, parent: str) -> str | None:
-        """The name by which a job starts from this tuned model even when that is deleted meanwhile; None: it is gone."""
+        """The name by which a job starts from this model even when that is deleted meanwhile; None: it is gone."""
         kept = self.job_folder(job) / "start"
         if not kept.is_dir():
             found = self.models.get(project, parent)

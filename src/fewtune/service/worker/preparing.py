@@ -15,6 +15,7 @@ from fewtune.service.worker.archive import Archive
 from fewtune.service.worker.job import Job, JobError
 from fewtune.service.worker.planning import Chosen, choose
 from fewtune.service.worker.rows import Rows, first_training_row, first_validation_row
+from fewtune.service.worker.sweep_options import KEY, sweep_arguments
 from fewtune.service.worker.training_file import Method, TrainingFile, read_training_file
 from fewtune.similarity import clusters
 from fewtune.types import Example, Plan
@@ -36,6 +37,8 @@ class Preparation:
     def run(self) -> None:
         """Raises JobError where the job is over. Doing it again, after a kill, changes nothing that was told."""
         job, queue = self.job, self.archive.queue
+        if sweeps(job):
+            sweep_arguments((job.record.metadata or {})[KEY])
         if job.record.stage == "validate":
             self._announce()
         self._read()
@@ -45,12 +48,14 @@ class Preparation:
             queue.event(job.claim, message, once="validated")
             queue.stage(job.claim, "prepare", state="queued")
         self.rows.put(job.record.number, job.training, job.validation)
-        job.chosen = self._chosen()
-        if not sweeps(job):
-            self._start(job.chosen.plan)
         # After a pause, too: its state says `queued` then.
         stage = "train" if job.record.stage in ("validate", "prepare") else job.record.stage
-        queue.stage(job.claim, stage, state="running", plan=job.chosen.to_json())
+        if sweeps(job):
+            queue.stage(job.claim, stage, state="running")
+        else:
+            job.chosen = self._chosen()
+            self.start(job.chosen.plan)
+            queue.stage(job.claim, stage, state="running", plan=job.chosen.to_json())
         queue.event(job.claim, "Fine-tuning job started", once="started")
 
     def _announce(self) -> None:
@@ -122,7 +127,8 @@ class Preparation:
             method=record.method,
         )
 
-    def _start(self, plan: Plan) -> None:
+    def start(self, plan: Plan) -> None:
+        """Make the job known to the provider; one that it knows already goes on."""
         record = self.job.record
         trial = Trial(
             id=record.id,
@@ -153,7 +159,7 @@ class Preparation:
 
 def sweeps(job: Job) -> bool:
     """Whether the job is a whole sweep."""
-    return job.record.metadata is not None and "fewtune.sweep" in job.record.metadata
+    return KEY in (job.record.metadata or {})
 
 
 def overlapping(training: Sequence[Example], validation: Sequence[Example]) -> list[int]:

@@ -46,7 +46,7 @@ class Training:
             self.close()
 
     def end(self, job: Job) -> None:
-        """As `leave`, for one whose training is over; where the others cannot be saved that shows at their next step."""
+        """As `leave`, for one whose training is over or lost: the others need not be saved for that."""
         self._jobs.pop(job.id, None)
         self._apart = self._apart and bool(self._jobs)
 

@@ -6,14 +6,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from fewtune.errors import BaseModelError, FewtuneError, LostLease, UnfinishedError
 from fewtune.providers.contract import Checkpoint, Event, Failure, Finished, Message, Point
 from fewtune.service.worker import curve
 from fewtune.service.worker.archive import Archive
+from fewtune.service.worker.copying import keep_model
 from fewtune.service.worker.desk import Desk, Desks
-from fewtune.service.worker.finishing import finish
+from fewtune.service.worker.finishing import finish, register
 from fewtune.service.worker.job import Job, JobError
 from fewtune.service.worker.leases import Leases
 from fewtune.service.worker.preparing import Preparation, sweeps
@@ -71,7 +73,7 @@ class Work:
     def rest(self) -> None:
         """Save everything and give it back."""
         for job in list(self._jobs.values()):
-            self._guarded(job, self._give_back)
+            self._guarded(job, self._pause)
 
     def _claim(self) -> None:
         room = self._archive.settings.jobs_at_once - len(self._jobs)
@@ -86,10 +88,12 @@ class Work:
         most = self._archive.settings.most_attempts
         if job.record.attempts > most:
             raise JobError("worker_died", f"The worker died {most} times while it worked on this job.")
-        desk = self._desk(job)
-        preparation = Preparation(archive=self._archive, job=job, provider=desk.provider, rows=desk.rows)
+        preparation = self._preparation(job, self._desk(job))
         self._preparing.add(job.id)
         threading.Thread(target=self._run_beside, args=(job, preparation.run), daemon=True).start()
+
+    def _preparation(self, job: Job, desk: Desk) -> Preparation:
+        return Preparation(archive=self._archive, job=job, provider=desk.provider, rows=desk.rows)
 
     def _run_beside(self, job: Job, run: Callable[[], None]) -> None:
         try:
@@ -103,7 +107,8 @@ class Work:
     def _begin(self, job: Job, error: Exception | None) -> None:
         self._preparing.discard(job.id)
         if self._jobs.get(job.id) is not job:
-            # Let go while it was prepared: what was prepared is of no use, unless somebody else has the job.
+            # Let go while it was prepared: what was prepared is of no use.
+            self._drop_rows(job)
             if job.over:
                 self._clear(job)
         elif error is not None:
@@ -144,8 +149,21 @@ class Work:
             self._ended(job)
 
     def _follow(self, job: Job, sweep: Sweep) -> None:
-        if sweep.follow():
+        winner = sweep.follow()
+        if winner is None:
+            return
+        del self._sweeps[job.id]
+        job.chosen = winner.chosen
+        self._archive.queue.stage(job.claim, "train", plan=winner.chosen.to_json())
+        if winner.adapter is not None:
+            keep_model(winner.adapter, job.name, self._archive.models.place(job.name))
+            register(self._archive, job, winner.tokens)
             self._ended(job)
+        else:
+            # Its provider leaves nothing that another process could use: the plan that won is trained here.
+            desk = self._desk(job)
+            self._preparation(job, desk).start(winner.chosen.plan)
+            self._training_changes(desk, job, join=True)
 
     def _cancel(self, job: Job) -> None:
         self._leave(job)
@@ -156,9 +174,6 @@ class Work:
         self._leave(job)
         self._archive.queue.release(job.claim)
         self._let_go(job)
-
-    def _give_back(self, job: Job) -> None:
-        self._pause(job)
 
     def _lose(self, job: Job) -> None:
         self._leave(job)
@@ -243,18 +258,20 @@ class Work:
             known.pop(job.id, None)
         for desk in self._desks.all():
             desk.training.end(job)
-            desk.rows.drop(job.record.number)
         if self._jobs.get(job.id) is job:
             del self._jobs[job.id]
+        self._drop_rows(job)
         self._leases.drop(job.claim)
 
+    def _drop_rows(self, job: Job) -> None:
+        if job.id not in self._jobs:
+            for desk in self._desks.all():
+                desk.rows.drop(job.record.number)
+
     def _clear(self, job: Job) -> None:
-        desk = self._desk(job)
-        try:
-            desk.provider.cancel([job.id])
-        except FewtuneError:
-            # It had not begun to train.
-            pass
+        # Where there is no such base, or the job had not begun to train, there is nothing to give up.
+        with suppress(FewtuneError):
+            self._desks.of(job.record.base).provider.cancel([job.id])
         self._archive.forget(job.id, job.record.base)
 
     def _desk(self, job: Job) -> Desk:
