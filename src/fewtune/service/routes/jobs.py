@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Request, Response
 
+from fewtune.service.aliases import ALIAS_HEADER
 from fewtune.service.auth import CallerOf, CreatorOf
 from fewtune.service.errors import ServiceError, invalid, not_found
 from fewtune.service.event_stream import stream_events
@@ -21,8 +22,6 @@ from fewtune.store.keys import Caller
 
 router = APIRouter(prefix="/fine_tuning/jobs", tags=["fine-tuning jobs"])
 
-ALIAS_HEADER = "fewtune-model-alias"
-"""Says which base answered to a name that is another's: NAME=BASE."""
 _FILTER = "metadata["
 _MOST_PAIRS = 16
 
