@@ -36,7 +36,7 @@ def register(app: typer.Typer) -> None:
 
 def serve(
     runs: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN]...", help="Finished runs to serve under their ids, or `last`.")
+        list[str] | None, typer.Argument(metavar="RUN", help="Finished runs to serve under their ids, or `last`.")
     ] = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="0 takes a free one.", min=0, max=65535)] = 8484,

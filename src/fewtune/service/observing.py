@@ -11,10 +11,19 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fastapi import APIRouter, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine, func, select, update
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,6 +32,8 @@ from fewtune.errors import FewtuneError
 from fewtune.store.service_database import reading, writing
 from fewtune.store.service_schema import jobs, versions
 
+# When each of them was first seen is nobody's question.
+disable_created_metrics()
 log = logging.getLogger("fewtune.requests")
 
 
@@ -39,6 +50,7 @@ class Workers(Protocol):
 
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_PREFIX = "/v1"
 _PROBES = ("/healthz", "/readyz", "/metrics")
 _FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip")
 
@@ -161,7 +173,12 @@ class _Answer:
 
 def _route(scope: Scope) -> str:
     """As it was declared, such as `/v1/files/{file_id}`: what stands in a path is the client's and unbounded."""
-    return getattr(scope.get("route"), "path", "unmatched")
+    declared: str | None = getattr(scope.get("route"), "path", None)
+    if declared is None:
+        return "unmatched"
+    # FastAPI leaves out the prefix under which a router was included.
+    prefix = _PREFIX if scope["path"].startswith(f"{_PREFIX}/") and not declared.startswith(f"{_PREFIX}/") else ""
+    return prefix + declared
 
 
 def probes(engine: Engine, numbers: Numbers, workers: Workers, verify: Callable[[str], object | None]) -> APIRouter:
@@ -194,7 +211,7 @@ def _is_writable(engine: Engine) -> bool:
     try:
         with writing(engine) as connection:
             connection.execute(update(versions).values(applied_at=versions.c.applied_at))
-    except FewtuneError:
+    except (FewtuneError, SQLAlchemyError):
         return False
     return True
 

@@ -8,6 +8,7 @@ import os
 import signal
 
 from fewtune.service.leash import end_at_once, hold
+from fewtune.service.logs import log_to_stderr
 from fewtune.service.settings import ServiceSettings
 from fewtune.service.worker.archive import open_archive
 from fewtune.service.worker.loop import Worker
@@ -20,7 +21,7 @@ def main() -> None:
     parser.add_argument("--leash", type=int)
     given = parser.parse_args()
     os.umask(0o077)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    log_to_stderr(f"worker {given.number}")
     if given.leash is not None:
         hold(given.leash, end_at_once)
     worker = Worker(open_archive(ServiceSettings.from_environment()), given.number)
