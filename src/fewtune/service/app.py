@@ -13,6 +13,7 @@ from fewtune import __version__
 from fewtune.service import errors
 from fewtune.service.aliases import Names
 from fewtune.service.auth import Authentication
+from fewtune.service.conformance import FixedIds, conformant
 from fewtune.service.guard import Bodies, Guard
 from fewtune.service.judge import Judge
 from fewtune.service.limits import Limits, Rate
@@ -50,11 +51,12 @@ ROUTERS = tuple(
 
 
 def create_app(settings: ServiceSettings) -> FastAPI:
-    """Opens the database; Raises UsageError where that or a limit cannot be used.
+    """Opens the database. Raises UsageError where that or a limit cannot be used.
 
     `app.state.stores` is what routes work with; `app.state.wake` is awaited when a job was made or changed.
     """
-    return app_over(open_stores(settings))
+    stores = open_stores(settings)
+    return app_over(conformant(stores) if settings.conformance else stores)
 
 
 def open_stores(settings: ServiceSettings) -> Stores:
@@ -100,6 +102,8 @@ def app_over(stores: Stores) -> FastAPI:
     app.state.numbers = numbers = Numbers(stores.engine, settings.folder, app.state.workers)
     app.include_router(probes(stores.engine, numbers, app.state.workers, stores.keys.verify))
     # The last that is added meets a request first.
+    if stores.settings.conformance:
+        app.add_middleware(FixedIds, stores=stores)
     app.add_middleware(Bodies, limits=stores.limits)
     app.add_middleware(Authentication, keys=stores.keys)
     app.add_middleware(Guard, settings=settings)
