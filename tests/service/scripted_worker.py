@@ -12,11 +12,13 @@ from fewtune.service.worker.protocol import (
     Ask,
     AskStatus,
     Incoming,
+    Refused,
     Status,
     Withdraw,
-    answers_line,
+    answer_line,
     parse,
     pieces_line,
+    refusal_line,
     status_line,
 )
 
@@ -32,7 +34,7 @@ class Line:
     def piece(self, ask: Ask, text: str, choices: tuple[TokenChoice, ...] = ()) -> None:
         self.writer.write(pieces_line([Chunk(id=ask.id, text=text, choices=choices)]))
 
-    def answer(self, ask: Ask, text: str, *, choices: tuple[TokenChoice, ...] = (), length: bool = False) -> None:
+    def answer(self, ask: Ask, text: str, *, length: bool = False) -> None:
         answer = Answer(
             id=ask.id,
             text=text,
@@ -40,14 +42,11 @@ class Line:
             stop_reason="length" if length else "stop",
             seconds=0.1,
             prompt_tokens=len(ask.request.prompt.split()),
-            choices=choices,
         )
-        self.writer.write(answers_line([answer]))
+        self.writer.write(answer_line(answer))
 
     def refuse(self, ask: Ask, code: str, text: str) -> None:
-        # Written by hand: "busy" is the worker's own, not the provider's.
-        told = f'{{"refusals":[{{"id":{ask.id},"code":"{code}","text":"{text}"}}]}}\n'
-        self.writer.write(told.encode())
+        self.writer.write(refusal_line(Refused(id=ask.id, code=code, text=text)))
 
     def die(self) -> None:
         self.writer.transport.abort()

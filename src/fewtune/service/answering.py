@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 
 from fastapi import Request as HttpRequest
 
-from fewtune.providers.contract import Answer, Chunk, Request
+from fewtune.providers.contract import Answer, Chunk, Request, TokenChoice
 from fewtune.service.answer_stream import while_there
 from fewtune.service.asked_model import AskedModel
 from fewtune.service.errors import ErrorDetail, ServiceError, invalid, too_many, unavailable
 from fewtune.service.wire.sampling import seeds
-from fewtune.service.worker_client import Asking, Refused, Reply, Workers
+from fewtune.service.worker.protocol import Refused
+from fewtune.service.worker_client import Asking, Reply, Workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +69,15 @@ async def _next(asking: Asking) -> list[Reply]:
 
 
 async def _gathered(asking: Asking, count: int) -> list[Answer]:
+    """With the choices that came with the pieces."""
     found: dict[int, Answer] = {}
+    choices: dict[int, list[TokenChoice]] = {place: [] for place in range(count)}
     async for replies in asking:
         for reply in _answered(replies):
             if isinstance(reply, Answer):
-                found[reply.id] = reply
+                found[reply.id] = replace(reply, choices=tuple(choices[reply.id]))
+            else:
+                choices[reply.id].extend(reply.choices)
     return [found[place] for place in range(count)]
 
 
@@ -88,9 +93,9 @@ def _answered(replies: Sequence[Reply]) -> list[Chunk | Answer]:
 def _error(refused: Refused) -> ServiceError:
     code, text = refused.code, refused.text
     if code == "busy":
-        return too_many(text, seconds=1)
+        return too_many(text, seconds=0.5)
     if code in ("no_worker", "worker_lost"):
-        return unavailable(text)
+        return unavailable(text, seconds=0.5)
     if code == "model_not_found":
         return ServiceError(404, text, param="model", code=code)
     if code in ("context_length_exceeded", "invalid_prompt", "invalid_schema", "unsupported"):

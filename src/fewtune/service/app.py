@@ -43,10 +43,8 @@ from fewtune.store.permissions import Permissions
 from fewtune.store.service_database import open_service_database
 from fewtune.store.uploads import Uploads
 
-ROUTERS = tuple(
-    part.router
-    for part in (files, uploads, jobs, permissions, graders, models, chat, completions, responses, unsupported)
-)
+_RESOURCES = (files, uploads, jobs, permissions, graders, models, chat, completions, responses, unsupported)
+ROUTERS = tuple(part.router for part in _RESOURCES)
 """All that is answered under /v1."""
 
 

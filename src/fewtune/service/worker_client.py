@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from fewtune.providers.contract import Answer, Chunk, Request, TokenChoice
-from fewtune.service.worker.protocol import LONGEST_LINE, Ask, Model, ask_line, line_of
+from fewtune.service.worker.protocol import LONGEST_LINE, Ask, Model, Refused, ask_line, line_of
 
 log = logging.getLogger("fewtune.service")
 
@@ -32,18 +32,9 @@ _MOST_ASKS = 2
 _STATUS_SECONDS = 2.0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Refused:
-    """The end of a question that is not answered."""
-
-    id: int
-    code: str
-    """The provider's `RefusalCode`, or "busy", "no_worker", "worker_lost"."""
-    text: str
-
-
 Reply = Chunk | Answer | Refused
-"""Their ids are the places of the questions among those that were asked together."""
+"""Their ids are the places of the questions among those that were asked together. A refusal's code may also be
+`no_worker` or `worker_lost`; the choices of an answer have come with its pieces."""
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -294,7 +285,6 @@ def _answer(one: Mapping[str, Any], place: int) -> Answer:
         stop_reason=one["stop_reason"],
         seconds=one["seconds"],
         prompt_tokens=one["prompt_tokens"],
-        choices=_choices(one["choices"]),
     )
 
 

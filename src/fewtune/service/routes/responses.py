@@ -5,12 +5,13 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from fewtune.providers.contract import Answer
+from fewtune.providers.contract import Answer, Chunk, TokenChoice
 from fewtune.service.answer_stream import AnswerStream, event
 from fewtune.service.answering import Begun, begin, choices_of, gather
 from fewtune.service.asked_model import find_model
@@ -67,6 +68,7 @@ class _Events:
         self._item = {"item_id": message_id, "output_index": 0, "content_index": 0}
         self._message_id = message_id
         self._logprobs = logprobs
+        self._choices: list[TokenChoice] = []
         self._number = -1
 
     async def of(self, begun: Begun) -> AsyncIterator[bytes]:
@@ -74,7 +76,7 @@ class _Events:
         try:
             async for replies in begun.replies():
                 for reply in replies:
-                    yield self._ending(reply) if isinstance(reply, Answer) else self._delta(reply.text, reply.choices)
+                    yield self._ending(reply) if isinstance(reply, Answer) else self._delta(reply)
         except ServiceError as error:
             yield self._failure(error)
 
@@ -90,11 +92,13 @@ class _Events:
             )
         )
 
-    def _delta(self, text: str, choices: Any) -> bytes:
-        logprobs = token_logprobs(choices) if self._logprobs else []
-        return self._event("response.output_text.delta", **self._item, delta=whole(text), logprobs=logprobs)
+    def _delta(self, piece: Chunk) -> bytes:
+        self._choices.extend(piece.choices)
+        logprobs = token_logprobs(piece.choices) if self._logprobs else []
+        return self._event("response.output_text.delta", **self._item, delta=whole(piece.text), logprobs=logprobs)
 
     def _ending(self, answer: Answer) -> bytes:
+        answer = replace(answer, choices=tuple(self._choices))
         message = message_of(answer, id=self._message_id, logprobs=self._logprobs)
         text, logprobs = message.content[0].text, message.content[0].logprobs
         ended = ended_response(self._response, message, answer, at=int(time.time()))
