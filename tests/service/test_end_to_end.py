@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from openai import AsyncOpenAI, OpenAI
@@ -196,3 +197,27 @@ def test_langchain_asks_a_tuned_model(service: ServiceProcess, training: Path) -
     assert done.returncode == 0, done.stderr
     said, streamed = done.stdout.splitlines()
     assert said and streamed
+
+
+@pytest.mark.slow
+def test_the_built_in_base_is_really_tuned_and_answers_as_its_rows_do(tmp_path: Path, training: Path) -> None:
+    service = ServiceProcess(tmp_path)
+    try:
+        with OpenAI(base_url=service.address, api_key=service.key) as client:
+            file = client.files.create(file=training, purpose="fine-tune")
+            method: Any = {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 20}}}
+            job = client.fine_tuning.jobs.create(training_file=file.id, model=MODEL, method=method, seed=1)
+            while job.status not in ENDED:
+                time.sleep(0.2)
+                job = client.fine_tuning.jobs.retrieve(job.id)
+            assert job.status == "succeeded", job.error
+            events = client.fine_tuning.jobs.list_events(job.id, limit=100)
+            losses = [event.data["train_loss"] for event in events if event.type == "metrics"]  # type: ignore[index]
+            assert losses[0] < losses[-1] / 4, "the newest is the first"
+            question: Any = [{"role": "system", "content": "Answer briefly."}, *QUESTION]
+            told = client.chat.completions.create(
+                model=str(job.fine_tuned_model), messages=question, temperature=0, max_tokens=20
+            )
+            assert told.choices[0].message.content == "The parcel is on its way."
+    finally:
+        assert service.stop() == 0

@@ -97,7 +97,7 @@ def app_over(stores: Stores) -> FastAPI:
     for router in ROUTERS:
         v1.include_router(router)
     app.include_router(v1)
-    app.state.numbers = numbers = Numbers(stores.engine, settings.folder, app.state.workers)
+    numbers = Numbers(stores.engine, settings.folder, app.state.workers)
     app.include_router(probes(stores.engine, numbers, app.state.workers, stores.keys.verify))
     # The last that is added meets a request first.
     if stores.settings.conformance:
