@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
+import fewtune
+from fewtune.report import snippets
 from standin.service_process import ServiceProcess
 
 ROOT = Path(__file__).parents[2]
@@ -219,5 +222,33 @@ def test_the_built_in_base_is_really_tuned_and_answers_as_its_rows_do(tmp_path: 
                 model=str(job.fine_tuned_model), messages=question, temperature=0, max_tokens=20
             )
             assert told.choices[0].message.content == "The parcel is on its way."
+    finally:
+        assert service.stop() == 0
+
+
+@pytest.mark.slow
+def test_the_snippets_of_a_report_ask_the_runs_own_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, examples_folder: Path
+) -> None:
+    monkeypatch.setenv("FEWTUNE_HOME", str(tmp_path))
+    rows = (examples_folder / "orders.csv").read_text(encoding="utf-8").splitlines(keepends=True)[:41]
+    data = tmp_path / "orders.csv"
+    data.write_text("".join(rows), encoding="utf-8")
+    run = fewtune.run(str(data), epochs="1", learning_rate="1e-3")
+    ways = {one.title: one.code for one in snippets.use(run.summary)}
+    (start,) = (code for code in ways.values() if code.startswith("fewtune serve "))
+    service = ServiceProcess(tmp_path, *shlex.split(start)[2:])
+    try:
+        curl, python = ways["Then with curl"], ways["Or with OpenAI's own client"]
+        for words in (["bash", "-c", curl], [sys.executable, "-c", python]):
+            words[2] = words[2].replace(snippets.SERVER, service.address)
+            done = subprocess.run(words, env=service.environment, capture_output=True, text=True, timeout=120)
+            assert done.returncode == 0 and done.stdout.strip(), done.stderr + done.stdout
+            assert '"error"' not in done.stdout
+        with OpenAI(base_url=service.address, api_key=service.key) as client:
+            asked: Any = {"role": "user", "content": run.summary.predictions[0].prompt}
+            said = client.chat.completions.create(model=run.id, messages=[asked], temperature=0, max_tokens=12)
+        same = run.generate(run.summary.predictions[0].prompt, temperature=0, max_tokens=12)
+        assert said.choices[0].message.content == same
     finally:
         assert service.stop() == 0
