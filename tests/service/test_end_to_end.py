@@ -34,7 +34,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
     running = ServiceProcess(tmp_path_factory.mktemp("service"), "--provider", "fake")
     yield running
     assert running.stop() == 0
-    assert "Traceback" not in running.log.read_text(encoding="utf-8")
+    log = running.log.read_text(encoding="utf-8")
+    assert all(json.loads(line)["level"] == "info" for line in log.splitlines()), log
+    assert "Answered." in log and running.key not in log
+    assert not re.search("parcel", log), "neither a prompt nor a suffix"
 
 
 @pytest.fixture(scope="module")

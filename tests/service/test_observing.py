@@ -152,7 +152,9 @@ def test_it_is_healthy_and_not_ready_without_a_worker(app: FastAPI) -> None:
 
 def test_it_is_not_ready_where_the_database_takes_no_writes(app: FastAPI) -> None:
     with writing(app.state.stores.engine) as connection:
-        connection.execute(text("CREATE TRIGGER full BEFORE UPDATE ON schema_version BEGIN SELECT raise(FAIL, 'full'); END"))
+        connection.execute(
+            text("CREATE TRIGGER full BEFORE UPDATE ON schema_version BEGIN SELECT raise(FAIL, 'full'); END")
+        )
     assert ask(app, "/readyz").json()["database"] is False
 
 
