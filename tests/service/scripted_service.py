@@ -15,8 +15,9 @@ import uvicorn
 from openai import OpenAI
 
 from fewtune.providers.contract import TokenChoice
-from fewtune.service.app import app_over, open_stores
+from fewtune.service.app import create_app
 from fewtune.service.settings import ServiceSettings
+from fewtune.service.stores import Stores
 from fewtune.service.worker.address import worker_socket
 from fewtune.service.worker.protocol import Ask
 from service.scripted_worker import Line, ScriptedWorker
@@ -62,34 +63,33 @@ def _choices(text: str, alternatives: int) -> tuple[TokenChoice, ...]:
     )
 
 
-class ScriptedService:
-    """Runs in a thread until it is stopped."""
+class WebService:
+    """The application, in a thread until it is stopped."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
-        self.stores = open_stores(ServiceSettings(folder=folder, **settings))
+    def __init__(self, settings: ServiceSettings) -> None:
+        self.app = create_app(settings)
+        self.stores: Stores = self.app.state.stores
         _, self.key = self.stores.keys.create("tests")
-        self.worker = ScriptedWorker(worker_socket(folder, 0), obey)
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self.listening.getsockname()[1]
         self.address = f"http://127.0.0.1:{self.port}/v1"
         self.openai = OpenAI(base_url=self.address, api_key=self.key, max_retries=0, _strict_response_validation=True)
-        config = uvicorn.Config(app_over(self.stores), lifespan="on", log_config=None, timeout_graceful_shutdown=1)
+        config = uvicorn.Config(self.app, lifespan="on", log_config=None, timeout_graceful_shutdown=1)
         self._server = uvicorn.Server(config)
         self._server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
-        self._loop = asyncio.new_event_loop()
+        self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
         while not self._server.started:
             pass
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._serve())
-        self._loop.close()
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_until_complete(self.serve())
+        self.loop.close()
 
-    async def _serve(self) -> None:
-        async with self.worker:
-            await self._server.serve(sockets=[self.listening])
+    async def serve(self) -> None:
+        await self._server.serve(sockets=[self.listening])
 
     def stop(self) -> None:
         self.openai.close()
@@ -129,3 +129,15 @@ class ScriptedService:
         assert blocks.pop() == ""
         data = [block.removeprefix("data: ") for block in blocks]
         return [one if one == "[DONE]" else json.loads(one) for one in data]
+
+
+class ScriptedService(WebService):
+    """With a worker that obeys."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.worker = ScriptedWorker(worker_socket(folder, 0), obey)
+        super().__init__(ServiceSettings(folder=folder, **settings))
+
+    async def serve(self) -> None:
+        async with self.worker:
+            await super().serve()

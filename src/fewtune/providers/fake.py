@@ -105,7 +105,9 @@ class FakeProvider:
         for trial in trials:
             if not self._states.known(trial.id):
                 taught = tuple((row.prompt, row.completion) for row in self._examples(trial.train_rows))
-                self._save(_Progress(trial=trial, taught=taught))
+                # Under its own name: another one may be gone when the model is asked.
+                parent = trial.parent and self._own_name(trial.parent)
+                self._save(_Progress(trial=replace(trial, parent=parent), taught=taught))
         return tuple(trial.id for trial in trials)
 
     def advance(self, targets: Mapping[str, int | None]) -> Generator[Event, None, None]:

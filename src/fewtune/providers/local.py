@@ -179,6 +179,8 @@ class LocalProvider:
         return failure
 
     def cancel(self, handles: Sequence[str]) -> None:
+        for handle in handles:
+            self._trainings.pop(handle, None)
         self._kept.cancel(handles)
 
     def sample(self, model: str, requests: Iterable[Ask]) -> Iterator[Reply]:

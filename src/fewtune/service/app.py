@@ -24,6 +24,7 @@ from fewtune.service.routes import (
     files,
     graders,
     jobs,
+    kept_chat,
     models,
     permissions,
     responses,
@@ -35,6 +36,7 @@ from fewtune.service.stores import Stores
 from fewtune.service.wire.shared import ERRORS
 from fewtune.service.worker.address import worker_socket
 from fewtune.service.worker_client import Workers
+from fewtune.store.chat_completions import ChatCompletions
 from fewtune.store.files import Files
 from fewtune.store.jobs import Jobs
 from fewtune.store.keys import Keys
@@ -43,7 +45,7 @@ from fewtune.store.permissions import Permissions
 from fewtune.store.service_database import open_service_database
 from fewtune.store.uploads import Uploads
 
-_RESOURCES = (files, uploads, jobs, permissions, graders, models, chat, completions, responses, unsupported)
+_RESOURCES = (files, uploads, jobs, permissions, graders, models, chat, kept_chat, completions, responses, unsupported)
 ROUTERS = tuple(part.router for part in _RESOURCES)
 """All that is answered under /v1."""
 
@@ -72,6 +74,7 @@ def open_stores(settings: ServiceSettings) -> Stores:
         jobs=Jobs(engine),
         models=Models(engine, settings.folder),
         permissions=Permissions(engine),
+        chat_completions=ChatCompletions(engine),
         judge=Judge.from_environment(),
         engine=engine,
     )

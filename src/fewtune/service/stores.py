@@ -12,6 +12,7 @@ from fewtune.service.aliases import Names
 from fewtune.service.judge import Judge
 from fewtune.service.limits import Limits, Rate
 from fewtune.service.settings import ServiceSettings
+from fewtune.store.chat_completions import ChatCompletions
 from fewtune.store.files import Files
 from fewtune.store.jobs import Jobs
 from fewtune.store.keys import Keys
@@ -34,6 +35,7 @@ class Stores:
     jobs: Jobs
     models: Models
     permissions: Permissions
+    chat_completions: ChatCompletions
     judge: Judge | None
     engine: Engine
     """Of the database that all of these are in."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from fewtune.errors import UsageError
 from fewtune.service.settings import VARIABLE, ServiceSettings
@@ -27,7 +28,6 @@ _SOUND = 10.0
 """Seconds after which a child that dies is started again at once."""
 _BACKLOG = 2048
 _POLL = 0.05
-_IDLE_POLL = 0.5
 _SECONDS_TO_SAVE = 30.0
 """Beyond the grace: a worker may be within a step."""
 
@@ -60,7 +60,7 @@ class _Child:
     process: subprocess.Popen[bytes] | None = None
     began: float = 0.0
     pause: float = _FIRST_PAUSE
-    again: float = field(default=0.0)
+    again: float = 0.0
     """When it may be started."""
 
 
@@ -78,9 +78,13 @@ class Supervisor:
             arguments = ["-m", "fewtune.service.worker", f"--number={number}", f"--leash={leash}"]
             self._children.append(_Child(name=f"worker {number}", arguments=arguments, inherited=(leash,)))
         self._signals = 0
+        self._woken, self._waker = os.pipe()
+        os.set_blocking(self._waker, False)
 
     def run(self) -> None:
-        before = {number: signal.signal(number, self._count) for number in (signal.SIGTERM, signal.SIGINT)}
+        handlers = {signal.SIGTERM: self._count, signal.SIGINT: self._count, signal.SIGCHLD: _no_more_than_wake}
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        waker = signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
         try:
             self._start_due()
             if self._ready:
@@ -90,6 +94,7 @@ class Supervisor:
             self._end()
         finally:
             self._kill()
+            signal.set_wakeup_fd(waker)
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -101,9 +106,13 @@ class Supervisor:
             if child.process is not None and child.process.poll() is not None:
                 self._note_death(child, child.process.returncode)
         self._start_due()
-        waiting = any(child.process is None for child in self._children)
-        # A signal ends the wait, and so does the death of a child where its signal is delivered.
-        time.sleep(_POLL if waiting else _IDLE_POLL)
+        self._wait(min((child.again for child in self._children if child.process is None), default=None))
+
+    def _wait(self, until: float | None) -> None:
+        """Until a signal comes, that of a child's death among them, or a child may be started again."""
+        seconds = None if until is None else max(0.0, until - time.monotonic())
+        if select.select([self._woken], [], [], seconds)[0]:
+            os.read(self._woken, 1024)
 
     def _start_due(self) -> None:
         now = time.monotonic()
@@ -137,6 +146,10 @@ class Supervisor:
             _send(child, signal.SIGKILL)
             if child.process is not None:
                 child.process.wait()
+
+
+def _no_more_than_wake(_number: int, _frame: object) -> None:
+    """Without a handler the signal would be thrown away."""
 
 
 def _lives(child: _Child) -> bool:

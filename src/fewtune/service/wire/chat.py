@@ -35,6 +35,7 @@ from fewtune.service.wire.sampling import (
     whole,
 )
 from fewtune.service.wire.shared import Asked, Metadata, Name, Text, Told, Whole
+from fewtune.store.chat_completions import ChatCompletionRecord
 from fewtune.types import Message, Role
 
 FinishReason = Literal["stop", "length"]
@@ -185,6 +186,29 @@ class ChatCompletion(Told):
     metadata: dict[str, str] | None = None
 
 
+class ChatMetadata(Asked):
+    """What is to be changed of a kept one."""
+
+    metadata: Metadata | None
+
+
+class ChatCompletionDeleted(Told):
+    """A kept one that is gone."""
+
+    id: str
+    object: Literal["chat.completion.deleted"] = "chat.completion.deleted"
+    deleted: Literal[True] = True
+
+
+class KeptMessage(Told):
+    """A turn that was answered."""
+
+    id: str
+    role: Role
+    content: str | list[dict[str, Any]] | None = None
+    name: str | None = None
+
+
 def completion_of(
     answers: list[Answer], *, id: str, created: int, model: str, fingerprint: str, asked: ChatAsked
 ) -> ChatCompletion:
@@ -196,8 +220,29 @@ def completion_of(
         choices=[_choice(answer, place, asked) for place, answer in enumerate(answers)],
         usage=usage(answers[0].prompt_tokens or 0, sum(answer.tokens for answer in answers)),
         system_fingerprint=fingerprint,
-        metadata=asked.metadata if asked.store else None,
+        metadata=(asked.metadata or {}) if asked.store else None,
     )
+
+
+def kept(completion: ChatCompletion, asked: ChatAsked, project: str) -> ChatCompletionRecord:
+    """As the store keeps it."""
+    return ChatCompletionRecord(
+        id=completion.id,
+        project=project,
+        created_at=completion.created,
+        model=completion.model,
+        metadata=asked.metadata or {},
+        messages=[message.model_dump(exclude_none=True) for message in asked.messages],
+        answer=completion.model_dump(exclude={"metadata"}),
+    )
+
+
+def kept_completion(record: ChatCompletionRecord) -> ChatCompletion:
+    return ChatCompletion.model_validate({**record.answer, "id": record.id, "metadata": record.metadata})
+
+
+def kept_messages(record: ChatCompletionRecord) -> list[KeptMessage]:
+    return [KeptMessage(**message, id=f"{record.id}-{place}") for place, message in enumerate(record.messages)]
 
 
 def finish_reason(answer: Answer) -> FinishReason:

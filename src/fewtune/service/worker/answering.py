@@ -36,6 +36,10 @@ class Answering:
         self._numbered: dict[tuple[Peer, int], int] = {}
 
     @property
+    def busy(self) -> bool:
+        return bool(self._questions)
+
+    @property
     def waiting(self) -> int:
         return sum(sampling.waiting for sampling in self._samplings())
 
@@ -68,18 +72,15 @@ class Answering:
     def refuse(self, peer: Peer, id: int, code: str, text: str) -> None:
         self._send(peer, protocol.refusal_line(Refused(id=id, code=code, text=text)))
 
-    def step(self) -> bool:
-        """One decoding step of each base that has questions; whether there was any."""
-        busy = [sampling for sampling in self._samplings() if sampling.busy]
-        for sampling in busy:
+    def step(self) -> None:
+        """One decoding step of each base that has questions."""
+        for sampling in self._samplings():
             try:
                 self._tell(sampling.step())
             except SamplingFailed as failed:
                 for number in failed.ids:
                     question = self._closed(number)
                     self.refuse(question.peer, question.id, "server_error", _BROKEN)
-        return bool(busy)
-
     def refuse_all(self, text: str) -> None:
         """The end: whoever still waits is told."""
         for number in list(self._questions):

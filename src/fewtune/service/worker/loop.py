@@ -20,6 +20,8 @@ from fewtune.service.worker.work import Work
 
 _SECONDS_BETWEEN_LOOKS = 1.0
 _SECONDS_BETWEEN_SWEEPS = 60.0
+_LONGEST_SHARE = 2.0
+"""Seconds; a step of training that takes longer, as when rows are encoded first, buys no longer break."""
 _STOPPING = "The service is being stopped."
 
 
@@ -40,6 +42,7 @@ class Worker:
         )
         self._work = Work(archive, self._desks, self._leases, self._connections.wake)
         self._stopping = False
+        self._training_due = 0.0
         self._looked = self._swept = -_SECONDS_BETWEEN_SWEEPS
 
     def stop(self) -> None:
@@ -58,16 +61,23 @@ class Worker:
         self._connections.close()
 
     def _turn(self) -> None:
-        """Neither of sampling and training waits for more than one step of the other."""
-        answering = self._answering.writing or self._answering.waiting
-        wait = 0.0 if answering or self._work.busy else self._seconds_to_look()
+        """Sampling goes on between two steps of training for as long as one takes, and for one of its own at least.
+
+        So an answer is written at half the speed at least, and so is a model trained; on a CPU, where children of this
+        process train, it costs them less.
+        """
+        wait = 0.0 if self._answering.busy or self._work.busy else self._seconds_to_look()
         lines, gone = self._connections.take(wait)
         for peer, line in lines:
             self._read(peer, line)
         for peer in gone:
             self._answering.gone(peer)
         self._answering.step()
-        self._work.step()
+        began = time.monotonic()
+        if began >= self._training_due or not self._answering.busy:
+            self._work.step()
+            ended = time.monotonic()
+            self._training_due = ended + min(ended - began, _LONGEST_SHARE)
         if not self._seconds_to_look():
             self._look()
 

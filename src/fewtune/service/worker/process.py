@@ -20,11 +20,16 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=0)
     parser.add_argument("--leash", type=int)
     given = parser.parse_args()
+    run(ServiceSettings.from_environment(), given.number, given.leash)
+
+
+def run(settings: ServiceSettings, number: int, leash: int | None = None) -> None:
+    """Until SIGTERM or SIGINT, after which jobs are saved and given back, or a second one; ends the process."""
     os.umask(0o077)
-    log_to_stderr(f"worker {given.number}")
-    if given.leash is not None:
-        hold(given.leash, end_at_once)
-    worker = Worker(open_archive(ServiceSettings.from_environment()), given.number)
+    log_to_stderr(f"worker {number}")
+    if leash is not None:
+        hold(leash, end_at_once)
+    worker = Worker(open_archive(settings), number)
     stopping = [False]
 
     def stop(_number: int, _frame: object) -> None:
@@ -33,8 +38,8 @@ def main() -> None:
         stopping[0] = True
         worker.stop()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+    for one in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(one, stop)
     worker.run()
     # Not the interpreter's own end, which would wait for threads that prepare a job.
     logging.shutdown()
