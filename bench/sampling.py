@@ -21,8 +21,8 @@ from fewtune.bases.folder import BUILT_IN, locate
 
 if TYPE_CHECKING:
     from fewtune.engine.base_model import BaseModel
+    from fewtune.engine.continuation import Prompt
     from fewtune.engine.lora import Adapter
-    from fewtune.engine.sampler import Prompt
 
 STREAMS, ADAPTERS = 32, 8
 
@@ -135,7 +135,7 @@ def _prompt_ids(job: SamplingJob) -> list[tuple[int, ...]]:
 
 
 def _prompts(job: SamplingJob, adapters: Sequence[Adapter | None]) -> list[Prompt]:
-    from fewtune.engine.sampler import Prompt
+    from fewtune.engine.continuation import Prompt
 
     return [
         Prompt(id=n, ids=ids, max_tokens=job.max_tokens, adapter=adapters[n % len(adapters)])
@@ -144,7 +144,8 @@ def _prompts(job: SamplingJob, adapters: Sequence[Adapter | None]) -> list[Promp
 
 
 def _sampled_tokens(base: BaseModel, prompts: Sequence[Prompt]) -> int:
-    from fewtune.engine.sampler import Continuation, generate
+    from fewtune.engine.continuation import Continuation
+    from fewtune.engine.sampler import generate
 
     return sum(piece.tokens for piece in generate(base, prompts) if isinstance(piece, Continuation))
 

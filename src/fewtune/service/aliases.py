@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from rapidfuzz import process
 
+ALIAS_HEADER = "fewtune-model-alias"
+"""Says which base answered to a name that is another's: NAME=BASE."""
 OPENAI_NAMES = (
     "gpt-4.1",
     "gpt-4.1-2025-04-14",

@@ -17,10 +17,25 @@ from fewtune.service.conformance import FixedIds, conformant
 from fewtune.service.guard import Bodies, Guard
 from fewtune.service.judge import Judge
 from fewtune.service.limits import Limits, Rate
-from fewtune.service.routes import files, graders, jobs, models, permissions, uploads
+from fewtune.service.routes import (
+    chat,
+    completions,
+    files,
+    graders,
+    jobs,
+    kept_chat,
+    models,
+    permissions,
+    responses,
+    unsupported,
+    uploads,
+)
 from fewtune.service.settings import ServiceSettings
 from fewtune.service.stores import Stores
 from fewtune.service.wire.shared import ERRORS
+from fewtune.service.worker.address import worker_socket
+from fewtune.service.worker_client import Workers
+from fewtune.store.chat_completions import ChatCompletions
 from fewtune.store.files import Files
 from fewtune.store.jobs import Jobs
 from fewtune.store.keys import Keys
@@ -29,7 +44,8 @@ from fewtune.store.permissions import Permissions
 from fewtune.store.service_database import open_service_database
 from fewtune.store.uploads import Uploads
 
-ROUTERS = tuple(part.router for part in (files, uploads, jobs, permissions, graders, models))
+_RESOURCES = (files, uploads, jobs, permissions, graders, models, chat, kept_chat, completions, responses, unsupported)
+ROUTERS = tuple(part.router for part in _RESOURCES)
 """All that is answered under /v1."""
 
 
@@ -58,12 +74,14 @@ def open_stores(settings: ServiceSettings) -> Stores:
         jobs=Jobs(engine),
         models=Models(engine, settings.folder),
         permissions=Permissions(engine),
+        chat_completions=ChatCompletions(engine),
         judge=Judge.from_environment(),
     )
 
 
 def app_over(stores: Stores) -> FastAPI:
     """The application over stores that are open."""
+    settings = stores.settings
     app = _Service(
         title="fewtune",
         version=__version__,
@@ -74,7 +92,8 @@ def app_over(stores: Stores) -> FastAPI:
         lifespan=_lifespan,
     )
     app.state.stores = stores
-    app.state.wake = _nobody_to_wake
+    app.state.workers = Workers([worker_socket(settings.folder, number) for number in range(settings.workers)])
+    app.state.wake = app.state.workers.wake
     errors.install(app)
     v1 = APIRouter(prefix="/v1", responses=ERRORS)
     for router in ROUTERS:
@@ -85,17 +104,14 @@ def app_over(stores: Stores) -> FastAPI:
         app.add_middleware(FixedIds, stores=stores)
     app.add_middleware(Bodies, limits=stores.limits)
     app.add_middleware(Authentication, keys=stores.keys)
-    app.add_middleware(Guard, settings=stores.settings)
+    app.add_middleware(Guard, settings=settings)
     return app
 
 
-async def _nobody_to_wake() -> None:
-    """A worker looks for jobs by itself now and then."""
-
-
 @asynccontextmanager
-async def _lifespan(_app: FastAPI) -> AsyncGenerator[None]:
-    yield
+async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
+    async with app.state.workers:
+        yield
 
 
 class _Service(FastAPI):

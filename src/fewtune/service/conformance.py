@@ -8,6 +8,8 @@ is taken, which is why such a server answers on the loopback only.
 from __future__ import annotations
 
 import hashlib
+import secrets
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -17,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fewtune.errors import UsageError
 from fewtune.service.aliases import Names
 from fewtune.service.stores import Stores
+from fewtune.store.chat_completions import ChatCompletionRecord
 from fewtune.store.job_records import NewJob
 from fewtune.store.keys import Caller, Keys
 
@@ -88,6 +91,7 @@ class FixedIds:
             "/v1/files/string": self._file,
             f"/v1/fine_tuning/jobs/{_JOB}": self._of_job,
             "/v1/uploads/upload_abc123": self._upload,
+            "/v1/chat/completions/completion_id": self._completion,
             f"/v1/fine_tuning/checkpoints/{_TUNED[1]}/permissions/cp_": self._permission,
         }
 
@@ -115,6 +119,20 @@ class FixedIds:
         digest = hashlib.md5(_DATA, usedforsecurity=False).hexdigest()
         in_body = {b'"string"': f'"{part.id}"'.encode(), b':"md5"': f':"{digest}"'.encode()}
         return path.replace(fixed, f"/v1/uploads/{upload.id}"), in_body
+
+    def _completion(self, path: str, fixed: str) -> tuple[str, dict[bytes, bytes]]:
+        usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+        record = ChatCompletionRecord(
+            id=f"chatcmpl-{secrets.token_hex(12)}",
+            project=_CALLER.project,
+            created_at=int(time.time()),
+            model=self.stores.settings.base,
+            metadata={},
+            messages=[],
+            answer={"created": 0, "model": "", "choices": [], "usage": usage, "system_fingerprint": ""},
+        )
+        self.stores.chat_completions.add(record)
+        return path.replace(fixed, f"/v1/chat/completions/{record.id}"), {}
 
     def _permission(self, path: str, fixed: str) -> tuple[str, dict[bytes, bytes]]:
         made = self.stores.permissions.create(_CALLER.project, _TUNED[1], ["string"]) or []

@@ -37,6 +37,8 @@ class Limits:
     """Of each text that a grader compares."""
     choices: int = 16
     """Answers to one prompt (`n`)."""
+    prompts: int = 128
+    """Answers to all prompts of one completion together."""
     messages: int = 2048
     stops: int = 4
     stop_characters: int = 256

@@ -11,6 +11,7 @@ from fewtune.service.aliases import Names
 from fewtune.service.judge import Judge
 from fewtune.service.limits import Limits, Rate
 from fewtune.service.settings import ServiceSettings
+from fewtune.store.chat_completions import ChatCompletions
 from fewtune.store.files import Files
 from fewtune.store.jobs import Jobs
 from fewtune.store.keys import Keys
@@ -34,6 +35,7 @@ class Stores:
     uploads: Uploads
     models: Models
     permissions: Permissions
+    chat_completions: ChatCompletions
     judge: Judge | None
     open_streams: set[object] = field(default_factory=set[object])
     """One member for each stream of events that is being read."""

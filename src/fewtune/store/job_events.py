@@ -22,13 +22,13 @@ def tell(
     type: EventType = "message",
     data: Mapping[str, Any] | None = None,
     once: str | None = None,
-) -> None:
-    """Write an event; one that was told under the same `once` before is left as it is."""
+) -> bool:
+    """Write an event; one that was told under the same `once` before is left as it is. Whether it was written."""
     if (
         once is not None
         and connection.execute(select(events.c.id).where(events.c.job == job, events.c.once == once)).first()
     ):
-        return
+        return False
     connection.execute(
         insert(events).values(
             id=new_id("ftevent"),
@@ -41,3 +41,4 @@ def tell(
             once=once,
         )
     )
+    return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,7 +20,9 @@ from fewtune.store.service_database import reading, writing
 from fewtune.store.service_schema import checkpoints, jobs
 
 Wish = Literal["go", "cancel", "pause", "lost"]
-_TOLD_BY_STAGE = frozenset({"state", "plan", "trained_tokens", "estimated_finish", "fine_tuned_model", "result_files"})
+_TOLD_BY_STAGE = frozenset(
+    {"state", "plan", "trained_tokens", "estimated_finish", "fine_tuned_model", "result_files", "attempts"}
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,15 +72,18 @@ class Queue:
         type: EventType = "message",
         data: Mapping[str, Any] | None = None,
         once: str | None = None,
-    ) -> None:
-        """Tell the owner; under a name in `once` it is told once, however often the job is taken up again."""
+    ) -> bool:
+        """Tell the owner; under a name in `once` it is told once, however often the job is taken up again.
+
+        Whether it was told now.
+        """
         with self._held(claim) as connection:
             at = self._clock()
-            tell(connection, claim.job, message, at=at, level=level, type=type, data=data, once=once)
+            return tell(connection, claim.job, message, at=at, level=level, type=type, data=data, once=once)
 
     def stage(self, claim: Claim, stage: Stage, **values: Any) -> None:
-        """The step that comes next, with `state`, `plan`, `trained_tokens`, `estimated_finish`, `fine_tuned_model` or
-        `result_files` as they now are."""
+        """The step that comes next, with `state`, `plan`, `trained_tokens`, `estimated_finish`, `fine_tuned_model`,
+        `result_files` or `attempts` as they now are."""
         unknown = values.keys() - _TOLD_BY_STAGE
         if unknown or values.get("state", "running") not in STATES:
             raise ValueError(f"a stage does not tell {sorted(unknown) or values['state']}")
@@ -131,12 +136,20 @@ class Queue:
                 end_cancelled(connection, claim.job, self._clock())
                 return
             state = "queued" if row["state"] == "running" else row["state"]
-            values = {"state": state, "paused": row["paused"] or paused, "not_before": not_before, **_FREE}
+            paused = row["paused"] or paused
+            # A worker that can give it back was not ended by it.
+            values = {"state": state, "paused": paused, "not_before": not_before, "attempts": 0, **_FREE}
             connection.execute(update(jobs).where(jobs.c.id == claim.job).values(**values))
 
     def job(self, claim: Claim) -> JobRecord:
         with reading(self._engine) as connection:
             return job_record(_row(connection, claim), self._clock())
+
+    def ended(self, job_ids: Collection[str]) -> set[str]:
+        """Those of these jobs that have ended."""
+        with reading(self._engine) as connection:
+            found = select(jobs.c.id).where(jobs.c.id.in_(job_ids), jobs.c.state.in_(ENDED))
+            return set(connection.execute(found).scalars())
 
     @contextmanager
     def _held(self, claim: Claim) -> Generator[Connection]:

@@ -20,6 +20,7 @@ FILE_NAME = "service.db"
 _POSTGRESQL = ("postgres", "postgresql", "postgresql+psycopg")
 _POOL = {"pool_size": 16, "max_overflow": 48, "pool_timeout": 30}
 """FastAPI runs at most 40 requests in threads at once; the rest is room."""
+_CONNECTING = {"connect_timeout": 10, "client_encoding": "utf8"}
 _WRITERS_LOCK = 0x66657774756E65
 """The name of our advisory lock in PostgreSQL: the bytes of "fewtune"."""
 
@@ -53,6 +54,15 @@ def is_sqlite(engine: Engine) -> bool:
     return engine.dialect.name == "sqlite"
 
 
+@contextmanager
+def _closed_unless_opened(engine: Engine) -> Generator[None]:
+    try:
+        yield
+    except BaseException:
+        engine.dispose()
+        raise
+
+
 def _open_sqlite(path: Path) -> Engine:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -61,6 +71,12 @@ def _open_sqlite(path: Path) -> Engine:
     engine = create_engine(URL.create("sqlite", database=str(path)), **_POOL)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
+    with _closed_unless_opened(engine):
+        _migrate_sqlite(engine, path)
+    return engine
+
+
+def _migrate_sqlite(engine: Engine, path: Path) -> None:
     try:
         # SQLite does not wait where two connections turn a new file to WAL at the same moment.
         with FileLock(f"{path}.lock", timeout=30, mode=0o600):
@@ -79,7 +95,6 @@ def _open_sqlite(path: Path) -> Engine:
             where=str(path),
             fix="Check its permissions, or put a backup in place of a damaged one: fewtune restore.",
         ) from error
-    return engine
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
@@ -112,7 +127,7 @@ _URL_ADVICE = "Give postgresql://USER:PASSWORD@HOST/DATABASE, or leave the datab
 
 def _open_postgresql(url: URL) -> Engine:
     try:
-        engine = create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 10}, **_POOL)
+        engine = create_engine(url, pool_pre_ping=True, connect_args=_CONNECTING, **_POOL)
     except ModuleNotFoundError as error:
         raise UsageError(
             "PostgreSQL needs the package psycopg, which is not installed.",
@@ -120,6 +135,12 @@ def _open_postgresql(url: URL) -> Engine:
         ) from error
     event.listen(engine, "connect", _prepare_postgresql)
     event.listen(engine, "begin", _begin_postgresql)
+    with _closed_unless_opened(engine):
+        _migrate_postgresql(engine, url)
+    return engine
+
+
+def _migrate_postgresql(engine: Engine, url: URL) -> None:
     try:
         _demand_unicode(engine)
         _migrate(engine)
@@ -135,7 +156,6 @@ def _open_postgresql(url: URL) -> Engine:
             where=_place(url),
             fix="Give its user the right to create tables there, or name another database.",
         ) from None
-    return engine
 
 
 def _prepare_postgresql(connection: Any, _record: Any) -> None:

@@ -8,9 +8,11 @@ from typing import Annotated, Any
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Request, Response
 
+from fewtune.service.aliases import ALIAS_HEADER
 from fewtune.service.auth import CallerOf, CreatorOf
-from fewtune.service.errors import ServiceError, invalid, not_found
+from fewtune.service.errors import ServiceError, not_found
 from fewtune.service.event_stream import stream_events
+from fewtune.service.metadata_filter import wanted_metadata
 from fewtune.service.new_job import new_job
 from fewtune.service.stores import Stores, StoresOf
 from fewtune.service.wire.jobs import Checkpoint, CreateJob, Event, Job
@@ -20,11 +22,6 @@ from fewtune.store.job_records import JobRecord
 from fewtune.store.keys import Caller
 
 router = APIRouter(prefix="/fine_tuning/jobs", tags=["fine-tuning jobs"])
-
-ALIAS_HEADER = "fewtune-model-alias"
-"""Says which base answered to a name that is another's: NAME=BASE."""
-_FILTER = "metadata["
-_MOST_PAIRS = 16
 
 
 @router.post("")
@@ -61,7 +58,7 @@ def list_jobs(
     request: Request, caller: CallerOf, stores: StoresOf, after: After = None, limit: Limit = 20
 ) -> Listed[Job]:
     """The project's jobs, the newest first; `metadata[KEY]=VALUE` keeps those that have it."""
-    page = stores.jobs.list(caller.project, after=after, limit=limit, metadata=_wanted_metadata(request))
+    page = stores.jobs.list(caller.project, after=after, limit=limit, metadata=wanted_metadata(request))
     return listed([job_told(job, stores.settings.organisation) for job in page.items], has_more=page.has_more)
 
 
@@ -149,16 +146,3 @@ def _told(record: JobRecord | None, job_id: str, response: Response, stores: Sto
     if record.alias:
         response.headers[ALIAS_HEADER] = f"{record.alias}={record.base}"
     return job_told(record, stores.settings.organisation)
-
-
-def _wanted_metadata(request: Request) -> dict[str, str]:
-    pairs = {
-        name[len(_FILTER) : -1]: value
-        for name, value in request.query_params.multi_items()
-        if name.startswith(_FILTER) and name.endswith("]")
-    }
-    if len(pairs) > _MOST_PAIRS or any(len(name) > 64 or len(value) > 512 for name, value in pairs.items()):
-        raise invalid(
-            f"At most {_MOST_PAIRS} pairs of at most 64 and 512 characters can be asked for.", param="metadata"
-        )
-    return pairs
