@@ -12,7 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from fewtune import __version__
 from fewtune.service import errors
 from fewtune.service.aliases import Names
-from fewtune.service.auth import Authentication
+from fewtune.service.auth import PUBLIC, Authentication
 from fewtune.service.conformance import FixedIds, conformant
 from fewtune.service.guard import Bodies, Guard
 from fewtune.service.judge import Judge
@@ -125,10 +125,10 @@ class _Service(FastAPI):
             described = get_openapi(
                 title=self.title, version=self.version, description=self.description, routes=self.routes
             )
-            for methods in described["paths"].values():
+            for path, methods in described["paths"].items():
                 for operation in methods.values():
                     operation["responses"].pop("422", None)
-                    operation["security"] = [{"key": []}]
+                    operation["security"] = [] if path in PUBLIC else [{"key": []}]
             components = described.setdefault("components", {})
             for name in ("HTTPValidationError", "ValidationError"):
                 components.get("schemas", {}).pop(name, None)
