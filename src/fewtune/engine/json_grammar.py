@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ _LONGEST_SCHEMA = 2**16
 _KEPT = 64
 """Compiled grammars; one takes a few MB at most."""
 _LONGEST_WORDS = 200
-_OPTIONS = {"whitespace_pattern": r"[\x20\x0A\x0D\x09]{1,32}"}
+_OPTIONS = {"whitespace_pattern": r"\x20|\n[\x20\t]{0,32}"}
 """An endless run of spaces would be JSON too, and small models like to write it."""
 _LIMITS = {
     "initial_lexer_fuel": 300_000,
@@ -32,6 +33,7 @@ _LIMITS = {
     "verbose_errors": False,
 }
 """Compiling takes a tenth of a second at most, a mask some milliseconds."""
+_SHOWN = re.compile(r"\n\s*1 \| |<non-verbose/>")
 _BITS = torch.arange(8, dtype=torch.uint8)
 
 
@@ -57,12 +59,11 @@ class JsonGrammars:
         matcher = LLMatcher(
             self._tokenizer, LLMatcher.grammar_from_lark(text), log_level=0, limits=LLParserLimits(**_LIMITS)
         )
-        # What nothing satisfies is noticed only when something is to be written.
         probe = matcher.deep_copy()
-        if not probe.is_error():
-            probe.compute_bitmask()
-        if probe.is_error():
-            raise DataError(f"Answers cannot be held to this schema: {_plain(probe.get_error())}")
+        # What nothing satisfies is noticed only when something is to be written.
+        satisfiable = not probe.is_error() and any(probe.compute_bitmask())
+        if not satisfiable:
+            raise DataError(_refused(probe))
         return matcher
 
 
@@ -74,7 +75,7 @@ class JsonGrammar:
         self._vocabulary = vocabulary
 
     def mask(self) -> Tensor:
-        """(V,) whether each token may come next; none where it went wrong."""
+        """(V,) whether each token may come next."""
         bits = torch.frombuffer(bytearray(self._matcher.compute_bitmask()), dtype=torch.uint8)
         return (bits[:, None] >> _BITS & 1).bool().view(-1)[: self._vocabulary]
 
@@ -84,12 +85,19 @@ class JsonGrammar:
     @property
     def whole(self) -> bool:
         """Whether nothing can follow but the end."""
-        return self._matcher.is_stopped() and not self._matcher.is_error()
+        return self._matcher.is_stopped() and self._matcher.is_accepting()
 
     @property
     def error(self) -> str | None:
-        """What went wrong on the way: a limit was reached."""
-        return _plain(self._matcher.get_error()) if self._matcher.is_error() else None
+        """Why nothing can follow, not even the end: a limit was reached, or nothing satisfies the schema."""
+        if not self._matcher.is_stopped() or self._matcher.is_accepting():
+            return None
+        return _refused(self._matcher)
+
+
+def _refused(matcher: LLMatcher) -> str:
+    words = _plain(matcher.get_error()) or "Nothing satisfies it."
+    return f"Answers cannot be held to this schema: {words}"
 
 
 def _tokenizer(encoder: Encoder, vocabulary: int) -> Any:
@@ -119,6 +127,7 @@ def _schema(text: str) -> dict[str, Any]:
 
 
 def _plain(words: str) -> str:
-    """Another program's words, on one short line."""
-    line = " ".join(words.split())
+    """Another program's words on one short line, without what it shows of the grammar."""
+    told, *_ = _SHOWN.split(words)
+    line = " ".join(told.rpartition("JSON schema: ")[2].split())
     return "".join(letter for letter in line if letter.isprintable())[:_LONGEST_WORDS]

@@ -22,7 +22,7 @@ from fewtune.engine.workers import Stream
 from fewtune.engine.writing import Writing
 
 ROWS_AT_ONCE = 32
-READ_AT_ONCE = 128
+READ_AT_ONCE = 192
 """Tokens of prompts that are read in a pass, on a CPU, while prompts may come at any time."""
 _FEWEST_PROMPTS = 4
 """For one process: a pass with fewer costs nearly as much as one with these, so a second process would gain little."""
