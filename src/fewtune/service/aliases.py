@@ -59,6 +59,8 @@ class Names:
     """The default one first."""
     chosen: Mapping[str, str]
     """Names that whoever started the service gave to a base; they win over OpenAI's."""
+    openai: bool = True
+    """OpenAI's names stand for the default base."""
 
     def meaning(self, name: str) -> Meaning | None:
         """None where no base has the name and none stands for it."""
@@ -66,14 +68,14 @@ class Names:
             return Meaning(base=self.chosen[name], alias=name)
         if name in self.bases:
             return Meaning(base=name, alias=None)
-        if name in OPENAI_NAMES or _FAMILY.fullmatch(name):
+        if self.openai and (name in OPENAI_NAMES or _FAMILY.fullmatch(name)):
             return Meaning(base=self.bases[0], alias=name)
         return None
 
     @property
     def aliases(self) -> tuple[str, ...]:
         """All that are worth listing."""
-        return tuple(dict.fromkeys((*self.chosen, *OPENAI_NAMES)))
+        return tuple(dict.fromkeys((*self.chosen, *(OPENAI_NAMES if self.openai else ()))))
 
     def nearest(self, name: str, others: Iterable[str] = ()) -> list[str]:
         """At most three names that are written most like it."""

@@ -12,11 +12,12 @@ from fastapi.openapi.utils import get_openapi
 from fewtune import __version__
 from fewtune.service import errors
 from fewtune.service.aliases import Names
-from fewtune.service.auth import Authentication
+from fewtune.service.auth import PUBLIC, Authentication
 from fewtune.service.conformance import FixedIds, conformant
 from fewtune.service.guard import Bodies, Guard
 from fewtune.service.judge import Judge
 from fewtune.service.limits import Limits, Rate
+from fewtune.service.observing import Numbers, Observed, probes
 from fewtune.service.routes import (
     chat,
     completions,
@@ -65,17 +66,17 @@ def open_stores(settings: ServiceSettings) -> Stores:
     return Stores(
         settings=settings,
         limits=limits,
-        names=Names(bases=settings.all_bases, chosen=settings.aliases),
+        names=Names(bases=settings.all_bases, chosen=settings.aliases, openai=settings.openai_names),
         creations=Rate(per_minute=limits.creations_per_minute),
         keys=Keys(engine),
         files=Files(engine, settings.folder),
-        #        uploads=Uploads(engine, settings.folder),
         uploads=Uploads(engine, settings.folder, part_bytes=limits.part_bytes, upload_bytes=limits.upload_bytes),
         jobs=Jobs(engine),
         models=Models(engine, settings.folder),
         permissions=Permissions(engine),
         chat_completions=ChatCompletions(engine),
         judge=Judge.from_environment(),
+        engine=engine,
     )
 
 
@@ -99,12 +100,15 @@ def app_over(stores: Stores) -> FastAPI:
     for router in ROUTERS:
         v1.include_router(router)
     app.include_router(v1)
+    numbers = Numbers(stores.engine, settings.folder, app.state.workers)
+    app.include_router(probes(stores.engine, numbers, app.state.workers, stores.keys.verify))
     # The last that is added meets a request first.
     if stores.settings.conformance:
         app.add_middleware(FixedIds, stores=stores)
     app.add_middleware(Bodies, limits=stores.limits)
     app.add_middleware(Authentication, keys=stores.keys)
     app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Observed, numbers=numbers)
     return app
 
 
@@ -121,10 +125,10 @@ class _Service(FastAPI):
             described = get_openapi(
                 title=self.title, version=self.version, description=self.description, routes=self.routes
             )
-            for methods in described["paths"].values():
+            for path, methods in described["paths"].items():
                 for operation in methods.values():
                     operation["responses"].pop("422", None)
-                    operation["security"] = [{"key": []}]
+                    operation["security"] = [] if path in PUBLIC else [{"key": []}]
             components = described.setdefault("components", {})
             for name in ("HTTPValidationError", "ValidationError"):
                 components.get("schemas", {}).pop(name, None)

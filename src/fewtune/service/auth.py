@@ -13,7 +13,8 @@ from fewtune.service.errors import ServiceError, too_many
 from fewtune.service.stores import StoresOf
 from fewtune.store.keys import Caller, Keys
 
-PUBLIC = frozenset({"/healthz", "/readyz", "/openapi.json"})
+PUBLIC = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json"})
+"""`/metrics` looks for itself who asks."""
 _LONGEST_SECRET = 200
 
 

@@ -29,7 +29,7 @@ _BASES = ("gpt-6-astra", "gpt-5.4", "gpt-3.5-turbo-instruct", "model")
 """Names of models that the tests sample from or look up, beside those that OpenAI tuned."""
 _TUNED = ("ft:gpt-4o-mini:acemeco:suffix:abc123", "ft:gpt-4o-mini-2024-07-18:org:weather:B7R9VjQd")
 _JOB = "ft-AF1WoRqd3aJAHsqc9NY7iL8F"
-_DATA = b"Example data"
+_DATA = b"Example data, longer than any part that the tests send.\n"
 
 
 def conformant(stores: Stores) -> Stores:
@@ -88,6 +88,7 @@ class FixedIds:
     def _translations(self) -> Mapping[str, Callable[[str, str], tuple[str, dict[bytes, bytes]]]]:
         return {
             "/v1/files/file_id": self._file,
+            "/v1/files/string": self._file,
             f"/v1/fine_tuning/jobs/{_JOB}": self._of_job,
             "/v1/uploads/upload_abc123": self._upload,
             "/v1/chat/completions/completion_id": self._completion,

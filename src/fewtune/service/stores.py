@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
+from sqlalchemy import Engine
 
 from fewtune.service.aliases import Names
 from fewtune.service.judge import Judge
@@ -30,13 +31,14 @@ class Stores:
     creations: Rate
     keys: Keys
     files: Files
-    #    uploads: Uploads
-    jobs: Jobs
     uploads: Uploads
+    jobs: Jobs
     models: Models
     permissions: Permissions
     chat_completions: ChatCompletions
     judge: Judge | None
+    engine: Engine
+    """Of the database that all of these are in."""
     open_streams: set[object] = field(default_factory=set[object])
     """One member for each stream of events that is being read."""
 

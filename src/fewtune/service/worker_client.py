@@ -101,6 +101,8 @@ class Workers:
         self._numbers = itertools.count(1)
         self._parked: dict[int, tuple[_Question, asyncio.TimerHandle]] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self.tokens_read = 0
+        self.tokens_written = 0
 
     async def __aenter__(self) -> Self:
         """Connects in the background, for as long as it is entered."""
@@ -256,6 +258,8 @@ class _Link:
                 piece = Chunk(id=question.place, text=text, choices=_choices(choices[0]) if choices else ())
                 question.asking.tell(question, piece)
         for one in told.get("answers", ()):
+            self.workers.tokens_read += one["prompt_tokens"] or 0
+            self.workers.tokens_written += one["tokens"]
             question = self.questions.pop(one["id"], None)
             if question is not None:
                 question.asking.tell(question, _answer(one, question.place))

@@ -24,7 +24,7 @@ from fewtune.store.job_records import EventRecord, JobCheckpoint, JobRecord
 
 def job_told(record: JobRecord, organisation: str) -> Job:
     """Numbers stand where `auto` stood as soon as they are chosen."""
-    values = {**record.hyperparameters, **(record.plan or {})}
+    values = {**record.hyperparameters, **(record.plan or {}).get("hyperparameters", {})}
     return Job(
         id=record.id,
         created_at=record.created_at,
