@@ -43,6 +43,8 @@ def serve(settings: ServiceSettings, listening: socket.socket) -> None:
         proxy_headers=False,
         lifespan="on",
         backlog=_BACKLOG,
+        # The other one that uvicorn knows puts no bound to what comes before a body.
+        http="h11",
         h11_max_incomplete_event_size=_LONGEST_HEADERS,
         timeout_graceful_shutdown=max(1, round(settings.grace_seconds)),
     )
