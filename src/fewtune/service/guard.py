@@ -83,6 +83,14 @@ class Guard:
             raise ServiceError(403, "This Host is not served here.", code="host_not_allowed")
         if any(origin not in self.settings.allowed_origins for origin in origins):
             raise ServiceError(403, "Pages of this Origin may not call this server.", code="origin_not_allowed")
+        if "transfer-encoding" in headers and "content-length" in headers:
+            # Where the body ends is then a matter of taste, and a proxy's may be another.
+            raise ServiceError(
+                400,
+                "Send either Content-Length or Transfer-Encoding.",
+                code="invalid_content_length",
+                headers={"connection": "close"},
+            )
         if headers.get("content-encoding", "identity") != "identity":
             raise ServiceError(415, "Send the body as it is, without Content-Encoding.", code="unsupported_encoding")
         if _CONTROL.search(scope["path"]) or _ENCODED_CONTROL.search(scope["query_string"]):

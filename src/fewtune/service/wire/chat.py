@@ -14,6 +14,7 @@ from fewtune.service.wire.sampling import (
     Choices,
     Content,
     JsonSchema,
+    LogitBias,
     Penalty,
     Sampled,
     Seed,
@@ -38,6 +39,9 @@ from fewtune.service.wire.shared import Asked, Metadata, Name, Text, Told, Whole
 from fewtune.store.chat_completions import ChatCompletionRecord
 from fewtune.types import Message, Role
 
+_MOST_TOOLS = 128
+"""As at OpenAI."""
+
 FinishReason = Literal["stop", "length"]
 
 
@@ -55,7 +59,7 @@ class ChatMessage(Asked):
     role: Role
     content: Content | None = None
     name: Text | None = None
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: Annotated[list[ToolCall], Field(max_length=_MOST_TOOLS)] | None = None
     function_call: CalledFunction | None = None
     tool_call_id: Text | None = None
     refusal: Text | None = None
@@ -90,14 +94,14 @@ class ChatAsked(Sampled):
     max_completion_tokens: Tokens | None = None
     response_format: ResponseFormat | None = None
     stream_options: StreamOptions | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: Annotated[list[dict[str, Any]], Field(max_length=_MOST_TOOLS)] | None = None
     tool_choice: str | dict[str, Any] | None = None
-    functions: list[dict[str, Any]] | None = None
+    functions: Annotated[list[dict[str, Any]], Field(max_length=_MOST_TOOLS)] | None = None
     function_call: str | dict[str, Any] | None = None
     modalities: list[Text] | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
-    logit_bias: dict[str, float] | None = None
+    logit_bias: LogitBias | None = None
     store: bool | None = None
     metadata: Metadata | None = None
 

@@ -13,6 +13,7 @@ from fewtune.service.limits import Limits
 from fewtune.service.wire.chat import FinishReason, finish_reason
 from fewtune.service.wire.sampling import (
     Choices,
+    LogitBias,
     Penalty,
     Sampled,
     Seed,
@@ -50,7 +51,7 @@ class CompletionAsked(Sampled):
     stream_options: StreamOptions | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
-    logit_bias: dict[str, float] | None = None
+    logit_bias: LogitBias | None = None
 
     @property
     def count(self) -> int:

@@ -29,6 +29,7 @@ Penalty = Annotated[Real, Field(ge=-2, le=2)]
 Tokens = Annotated[Whole, Field(ge=0, le=2**31 - 1)]
 Seed = Annotated[Whole, Field(ge=-(2**63), le=2**63 - 1)]
 Choices = Annotated[Whole, Field(ge=1)]
+LogitBias = Annotated[dict[str, float], Field(max_length=2048)]
 Stop = Text | list[Text]
 
 
