@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 from fewtune.report import metrics, tables, words
 from fewtune.report.metrics import Metric
+from fewtune.report.reservation import NO_RIVAL, reservation, without
 from fewtune.report.summary import Interval, MetricValue, Summary, SystemLine
 from fewtune.report.tables import Against
 
 MOST_BARS = 5
-_NO_RIVAL = "runner-up"
-"""Another tuned model: it says nothing about whether to tune, and stands in the comparison."""
+_USE = "Use the tuned model"
+_SENTENCE_END = re.compile(r"(?<=\.) (?=[A-Z])")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,8 @@ class Bar:
 class FirstScreen:
     answer: str
     reason: str
+    details: str
+    """What the verdict says after its reason; a sweep's tells of the search."""
     advice: str
     """What to do now, for somebody who has never tuned a model; empty where the verdict gives none."""
     metric: Metric | None
@@ -45,13 +49,14 @@ class FirstScreen:
 
 
 def first_screen(summary: Summary) -> FirstScreen:
-    answer, reason = verdict_parts(summary.verdict)
+    answer, reason, details = verdict_parts(summary.verdict)
     metric = metrics.primary(summary)
     measured = _measured(summary, metric) if metric else ()
     shown = _most_telling(measured)
     return FirstScreen(
         answer=answer,
         reason=reason,
+        details=details,
         advice=_advice(summary, answer, metric),
         metric=metric,
         bars=_bars(summary, metric, shown) if metric else (),
@@ -59,24 +64,31 @@ def first_screen(summary: Summary) -> FirstScreen:
     )
 
 
-def verdict_parts(verdict: str) -> tuple[str, str]:
-    """`Use the tuned model: on 19 rows ...` as the answer and its reason; a verdict without a colon is all answer."""
-    answer, _, reason = verdict.partition(": ")
-    return (answer, reason[:1].upper() + reason[1:]) if len(answer) <= 60 else (verdict, "")
+def verdict_parts(verdict: str) -> tuple[str, str, str]:
+    """`Use the tuned model: on 19 rows .... Cost: ...` as the answer, its reason, which is one sentence, and the rest.
+
+    A verdict without a colon is all answer.
+    """
+    answer, _, said = verdict.partition(": ")
+    if len(answer) > 60:
+        return verdict, "", ""
+    reason, *details = _SENTENCE_END.split(said[:1].upper() + said[1:], maxsplit=1)
+    return answer, reason, "".join(details)
 
 
 _ADVICE = {
-    "Use the tuned model": "On prompts that it has never seen it does better than every rival.",
+    _USE: "On prompts that it has never seen it does better than every rival.",
     "Do not use the tuned model": "Something cheaper, which is named here, answers better.",
     "Do not tune": "Nothing is gained over something cheaper, which is named here; more examples may change that.",
+    "Tune": "A sweep only chooses: fewtune run with the same file judges the model by rows that chose nothing.",
     "Cannot be told": "Keep more rows out of the training, with --test, and run it again.",
 }
 
 
 def _advice(summary: Summary, answer: str, metric: Metric | None) -> str:
-    reservation = tables.reservation(summary)
-    if metric and reservation:
-        return f"By {metric.in_sentence} it does better than every rival that has one. {reservation}"
+    reserved = reservation(summary)
+    if metric and answer == _USE and (reserved or without(summary, metric)):
+        return f"By {metric.in_sentence} it does better than every rival that has one. {reserved}".rstrip()
     return _ADVICE.get(answer.rstrip("."), "")
 
 
@@ -85,7 +97,7 @@ def _measured(summary: Summary, metric: Metric) -> tuple[tuple[SystemLine, Metri
     return tuple(
         (system, value)
         for system, value in found
-        if system.name != _NO_RIVAL and value is not None and math.isfinite(value.value)
+        if system.name != NO_RIVAL and value is not None and math.isfinite(value.value)
     )
 
 
