@@ -175,7 +175,14 @@
     }
   }
   const restart = () => { state.page = 0; draw() }
-  const turn = by => { state.page += by; draw(); document.getElementById('prediction-tools').scrollIntoView() }
+  const turn = by => {
+    state.page += by
+    draw()
+    // A button that is now disabled would drop the keyboard's place on the page.
+    if (field('on').disabled) field('back').focus()
+    else if (field('back').disabled) field('on').focus()
+    document.getElementById('prediction-tools').scrollIntoView()
+  }
 
   // --- files: the same bytes as `fewtune report RUN --predictions FILE` writes
 
