@@ -164,7 +164,8 @@
   const told = (found, shown) => {
     const first = state.page * PER_PAGE + 1
     if (!found) return 'No row is like that.'
-    const all = found === data.rows.length ? `${grouped(found)} rows` : `${grouped(found)} of ${grouped(data.rows.length)} rows`
+    const rows = data.rows.length === 1 ? 'row' : 'rows'
+    const all = found === data.rows.length ? `${grouped(found)} ${rows}` : `${grouped(found)} of ${grouped(data.rows.length)} ${rows}`
     return shown === found ? all : `${all}, ${grouped(first)} to ${grouped(first + shown - 1)} shown`
   }
   const count = () => {
