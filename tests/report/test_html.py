@@ -104,6 +104,9 @@ def test_the_first_screen_leads_on_to_the_answers_and_to_the_model(summary: Summ
     assert '<a href="#predictions">read the answers</a>, <a href="#use">see how to use the model</a>' in head
     untuned = html.render(replace(summary, chosen=None, predictions=())).split("Was tuning worth it?")[0]
     assert "Next:" not in untuned
+    against = replace(summary, verdict="Do not use the tuned model: on 9 rows its loss is 0.1 higher.")
+    said = [title for title, _ in first_screen.first_screen(against).next]
+    assert said == ["see what does as well or better", "read the answers"]
 
 
 def test_settings_that_nobody_gave_are_named_in_one_sentence(summary: Summary) -> None:

@@ -37,6 +37,8 @@ class FirstScreen:
     """What the verdict says after its reason; a sweep's tells of the search."""
     advice: str
     """What to do now, for somebody who has never tuned a model; empty where the verdict gives none."""
+    next: tuple[tuple[str, str], ...]
+    """Parts of the page to read now: what to do there, and the part's name."""
     metric: Metric | None
     bars: tuple[Bar, ...]
     others: int
@@ -58,6 +60,7 @@ def first_screen(summary: Summary) -> FirstScreen:
         reason=reason,
         details=details,
         advice=_advice(summary, answer, metric),
+        next=_next(summary, answer),
         metric=metric,
         bars=_bars(summary, metric, shown) if metric else (),
         others=len(measured) - len(shown),
@@ -90,6 +93,14 @@ def _advice(summary: Summary, answer: str, metric: Metric | None) -> str:
     if metric and answer == _USE and (reserved or without(summary, metric)):
         return f"By {metric.in_sentence} it does better than every rival that has one. {reserved}".rstrip()
     return _ADVICE.get(answer.rstrip("."), "")
+
+
+def _next(summary: Summary, answer: str) -> tuple[tuple[str, str], ...]:
+    """Whoever is told not to use a model is not shown how to."""
+    read = (("read the answers", "predictions"),) if summary.predictions else ()
+    if summary.chosen is not None and answer in (_USE, "Tune"):
+        return (*read, ("see how to use the model", "use"))
+    return (("see what does as well or better", "comparison"), *read) if answer.startswith("Do not") else read
 
 
 def _measured(summary: Summary, metric: Metric) -> tuple[tuple[SystemLine, MetricValue], ...]:
