@@ -47,7 +47,7 @@ def by_length(texts: Sequence[str]) -> npt.NDArray[np.float32]:
 
 
 def test_vectors_tell_the_label_where_no_word_is_shared() -> None:
-    found = classify_vectors(by_length, rows(("one", "short"), ("two", "short "), ("and so on it goes", "long")), ["x"])
+    found = classify_vectors(by_length, rows(("and so on it goes", "long"), ("one", "short"), ("two", "short ")), ["x"])
     assert found is not None and [one.label for one in found] == ["short"]
     assert math.isclose(sum(map(math.exp, found[0].log_likelihoods.values())), 1, rel_tol=1e-5)
 
