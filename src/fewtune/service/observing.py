@@ -27,8 +27,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fewtune.service.logs import telling
 from fewtune.errors import FewtuneError
+from fewtune.service.logs import telling
 from fewtune.store.service_database import reading, writing
 from fewtune.store.service_schema import jobs, versions
 
