@@ -30,14 +30,15 @@ def fake_settings(folder: Path, **changed: Any) -> ServiceSettings:
     return replace(settings, **changed)
 
 
-def chat_lines(count: int, *, first: int = 0) -> bytes:
-    """Distinct chats, so that none is nearly another."""
-    return b"".join(_chat(number) for number in range(first, first + count))
+def chat_lines(count: int, *, first: int = 0, padding: int = 0) -> bytes:
+    """Distinct chats, so that none is nearly another; `padding` is how many characters their answers are longer."""
+    return b"".join(_chat(number, padding) for number in range(first, first + count))
 
 
-def _chat(number: int) -> bytes:
+def _chat(number: int, padding: int) -> bytes:
     word = hashlib.sha256(str(number).encode()).hexdigest()
-    turns = [{"role": "user", "content": f"What does {word} say?"}, {"role": "assistant", "content": f"It is {word}"}]
+    answer = f"It is {word}{'x' * padding}"
+    turns = [{"role": "user", "content": f"What does {word} say?"}, {"role": "assistant", "content": answer}]
     return json.dumps({"messages": turns}).encode() + b"\n"
 
 

@@ -26,7 +26,7 @@ def version(engine: Engine) -> list[int]:
         return list(connection.execute(select(versions.c.version).order_by(versions.c.version)).scalars())
 
 
-def test_a_new_database_has_every_table_and_the_newest_version(engine: Engine) -> None:
+def test_a_new_schema_has_every_table_and_the_newest_version(engine: Engine) -> None:
     with reading(engine) as connection:
         for table in schema.tables.values():
             assert connection.execute(select(table)).all() == [] or table is versions
@@ -51,7 +51,7 @@ def test_a_database_of_a_newer_version_is_refused_and_left_alone(engine: Engine,
     assert version(engine)[-1] == newer
 
 
-def test_threads_that_open_a_new_database_at_the_same_moment_all_succeed(where: str | Path) -> None:
+def test_threads_that_open_a_new_schema_at_the_same_moment_all_succeed(where: str | Path) -> None:
     barrier = Barrier(6)
 
     def open_together() -> list[int]:
@@ -66,7 +66,7 @@ def test_threads_that_open_a_new_database_at_the_same_moment_all_succeed(where: 
     assert found == [list(range(1, len(MIGRATIONS) + 1))] * 6
 
 
-def test_processes_that_open_a_new_database_at_once_all_succeed(where: str | Path) -> None:
+def test_processes_that_open_a_new_schema_at_once_all_succeed(where: str | Path) -> None:
     code = "import sys; from fewtune.store.service_database import open_service_database as o; o(sys.argv[1]).dispose()"
     processes = [subprocess.Popen([sys.executable, "-c", code, str(where)]) for _ in range(3)]
     assert [process.wait(60) for process in processes] == [0, 0, 0]
@@ -179,11 +179,12 @@ class TestPostgreSQL:
             open_service_database("postgresql://me@127.0.0.1:1/base")
 
     def test_a_database_that_does_not_keep_unicode_is_refused(self, postgresql: PostgreSQL) -> None:
+        postgresql.say("CREATE DATABASE ascii ENCODING 'SQL_ASCII' TEMPLATE template0")
         with pytest.raises(UsageError, match=r"SQL_ASCII.*createdb --encoding UTF8"):
-            open_service_database(postgresql.new_database("ENCODING 'SQL_ASCII' TEMPLATE template0"))
+            open_service_database(postgresql.url("ascii"))
 
     def test_a_server_that_comes_back_is_used_again(self, postgresql: PostgreSQL) -> None:
-        engine = open_service_database(postgresql.new_database())
+        engine = open_service_database(postgresql.new_schema())
         with engine.connect() as connection:
             connection.exec_driver_sql("SELECT 1")
             ours = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()

@@ -10,8 +10,8 @@ import pytest
 
 from standin.service_workers import PROJECT, Asking, Service, chat_lines, wait_for
 
-SLOW_ENOUGH = {"n_epochs": 50, "batch_size": 1, "learning_rate_multiplier": 0.0001}
-"""With a few dozen rows this keeps the fake provider busy for seconds."""
+SLOW_ENOUGH = {"n_epochs": 12, "batch_size": 1, "learning_rate_multiplier": 0.0001}
+"""With a few dozen rows this keeps the fake provider busy for a second."""
 
 
 def test_a_job_goes_from_the_queue_to_a_model_that_answers(service: Service) -> None:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import logging
 import traceback
 
+from fewtune.errors import UnfinishedError
+
 _log = logging.getLogger("fewtune.service.worker")
 
 
 def log_trouble(doing: str, error: BaseException) -> None:
-    """The kinds of the error and of its causes, each with its frames."""
+    """The kinds of the error and of its causes, each with its frames; of a full disk, which is tried again and again,
+    one line."""
+    if isinstance(error, UnfinishedError):
+        _log.error("%s failed: %s", doing, error.what)
+        return
     chain: BaseException | None = error
     lines: list[str] = []
     while chain is not None:
