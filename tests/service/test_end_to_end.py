@@ -36,7 +36,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
     assert running.stop() == 0
     log = running.log.read_text(encoding="utf-8")
     assert all(json.loads(line)["level"] == "info" for line in log.splitlines()), log
-    assert "Answered." in log and running.key not in log
+    assert "POST /v1/chat/completions: 200" in log and running.key not in log
     assert not re.search("parcel", log), "neither a prompt nor a suffix"
 
 
@@ -242,7 +242,7 @@ def test_the_snippets_of_a_report_ask_the_runs_own_model(
     (start,) = (code for code in ways.values() if code.startswith("fewtune serve "))
     service = ServiceProcess(tmp_path, *shlex.split(start)[2:])
     try:
-        curl, python = ways["Then with curl"], ways["Or with OpenAI's own client"]
+        curl, python = ways["Then with curl, the key in OPENAI_API_KEY"], ways["Or with OpenAI's own client"]
         for words in (["bash", "-c", curl], [sys.executable, "-c", python]):
             words[2] = words[2].replace(snippets.SERVER, service.address)
             done = subprocess.run(words, env=service.environment, capture_output=True, text=True, timeout=120)
