@@ -73,7 +73,7 @@ def summarise_run(
         settings={**settings.to_json(), "shots": judgement.shots if judgement else 0},
         versions=_versions(),
         machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        seconds=total.seconds + sum(one.seconds or 0 for one in _last_of(predictions)),
+        seconds=total.seconds + sum(one.seconds or 0 for one in _slowest_of(predictions)),
         usd=total.usd,
         data=data_part(prepared),
         trials=trial_lines(outcome, trials),
@@ -168,7 +168,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _last_of(predictions: Sequence[PredictionRecord]) -> list[PredictionRecord]:
+def _slowest_of(predictions: Sequence[PredictionRecord]) -> list[PredictionRecord]:
     """The slowest answer of each system: answers are written side by side, so their times overlap."""
     by_system: dict[str, PredictionRecord] = {}
     for one in predictions:
