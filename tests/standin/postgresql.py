@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -35,20 +36,16 @@ class PostgreSQL:
     def url(self, database: str) -> str:
         return f"postgresql://fewtune@/{database}?host={self._folder}"
 
-    def new_database(self, *options: str) -> str:
-        """The URL of an empty one."""
+    def new_schema(self) -> str:
+        """The URL of an empty place of its own; a whole database each would be seven megabytes to copy."""
         name = f"service_{next(_NUMBERS)}"
-        self.say(f"CREATE DATABASE {name} {' '.join(options)}")
-        return self.url(name)
+        self.say(f"CREATE SCHEMA {name}")
+        return f"{self.url('postgres')}&options=-csearch_path%3D{name}"
 
     def close(self) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(2)
-        except subprocess.TimeoutExpired:
-            # A "smart" shutdown waits for connections; SIGINT ends them.
-            self._process.send_signal(2)
-            self._process.wait(20)
+        # At once: nobody needs what it holds.
+        self._process.send_signal(signal.SIGQUIT)
+        self._process.wait(30)
 
     def _wait(self) -> None:
         until = time.monotonic() + 60

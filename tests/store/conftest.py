@@ -23,7 +23,7 @@ def where(request: pytest.FixtureRequest, tmp_path: Path) -> str | Path:
     """What `open_service_database` takes: a new one for each test."""
     if request.param == "sqlite":
         return tmp_path / "service" / "service.db"
-    return request.getfixturevalue("postgresql").new_database()
+    return request.getfixturevalue("postgresql").new_schema()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import sqlite3
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -64,12 +63,6 @@ def test_threads_that_open_a_new_database_at_the_same_moment_all_succeed(where: 
     with ThreadPoolExecutor(6) as threads:
         found = [one.result() for one in [threads.submit(open_together) for _ in range(6)]]
     assert found == [list(range(1, len(MIGRATIONS) + 1))] * 6
-
-
-def test_processes_that_open_a_new_database_at_once_all_succeed(where: str | Path) -> None:
-    code = "import sys; from fewtune.store.service_database import open_service_database as o; o(sys.argv[1]).dispose()"
-    processes = [subprocess.Popen([sys.executable, "-c", code, str(where)]) for _ in range(3)]
-    assert [process.wait(60) for process in processes] == [0, 0, 0]
 
 
 def test_what_fails_within_a_transaction_leaves_nothing(engine: Engine) -> None:
@@ -179,11 +172,12 @@ class TestPostgreSQL:
             open_service_database("postgresql://me@127.0.0.1:1/base")
 
     def test_a_database_that_does_not_keep_unicode_is_refused(self, postgresql: PostgreSQL) -> None:
+        postgresql.say("CREATE DATABASE ascii ENCODING 'SQL_ASCII' TEMPLATE template0")
         with pytest.raises(UsageError, match=r"SQL_ASCII.*createdb --encoding UTF8"):
-            open_service_database(postgresql.new_database("ENCODING 'SQL_ASCII' TEMPLATE template0"))
+            open_service_database(postgresql.url("ascii"))
 
     def test_a_server_that_comes_back_is_used_again(self, postgresql: PostgreSQL) -> None:
-        engine = open_service_database(postgresql.new_database())
+        engine = open_service_database(postgresql.new_schema())
         with engine.connect() as connection:
             connection.exec_driver_sql("SELECT 1")
             ours = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()

@@ -64,7 +64,7 @@ class JobRecord(NewJob):
     """`code`, `message` and `param`."""
     estimated_finish: int | None
     attempts: int
-    """How often a worker took it."""
+    """How often a worker took it since one last gave it back: beyond 1, workers died over it."""
 
 
 @dataclass(frozen=True, kw_only=True)

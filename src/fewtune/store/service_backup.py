@@ -20,13 +20,14 @@ from typing import IO, Any, cast
 
 from sqlalchemy import Engine, select
 
-from fewtune.errors import UsageError, from_os_error
+from fewtune.errors import UnfinishedError, UsageError, from_os_error
 from fewtune.store.job_records import ENDED
 from fewtune.store.partial_file import synchronise
 from fewtune.store.service_database import FILE_NAME, is_sqlite, open_service_database, reading, writing
 from fewtune.store.service_schema import files, jobs, models, parts, permissions
 
 MANIFEST = "manifest.json"
+_TAR = "backup.tar"
 _VERSION = 1
 _CHUNK_BYTES = 1024 * 1024
 _IN_MEMORY_BYTES = 8 * 1024 * 1024
@@ -59,17 +60,20 @@ def backup(engine: Engine, folder: Path, target: Path) -> BackupRecord:
         )
     if target.exists():
         raise UsageError("The backup's file exists already.", where=str(target), fix="Name a new one.")
-    unfinished = target.with_name(f".{target.name}.partial-{secrets.token_hex(4)}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".backup-") as aside:
-            record = _write(engine, folder, unfinished, Path(aside))
-        unfinished.rename(target)
+            record = _write(engine, folder, Path(aside))
+            (Path(aside) / _TAR).rename(target)
         synchronise(target.parent)
     except OSError as error:
         raise from_os_error(error, "write the backup", target) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+    except sqlite3.Error as error:
+        raise UnfinishedError(
+            f"The database could not be copied: {error}.",
+            where=str(target),
+            fix="Free some space, then take the backup again.",
+        ) from error
     return record
 
 
@@ -146,11 +150,11 @@ class _Archive:
         self._tar.addfile(entry, held)
 
 
-def _write(engine: Engine, folder: Path, target: Path, aside: Path) -> BackupRecord:
+def _write(engine: Engine, folder: Path, aside: Path) -> BackupRecord:
     made_at, database = int(time.time()), aside / FILE_NAME
     _copy_database(Path(str(engine.url.database)), database)
     copy = open_service_database(database)
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = os.open(aside / _TAR, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         with tarfile.open(fileobj=file, mode="w") as tar:
             archive = _Archive(tar, aside)
