@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from fewtune.data.encode import Encoded, Encoder
+from fewtune.data.encode import Encoded
 from fewtune.engine import sampler
 from fewtune.engine.attention import PackedAttention
 from fewtune.engine.base_model import BaseModel
@@ -298,9 +298,9 @@ class TestSideBySide:
         begun_here: list[int] = []
 
         class Begun(Writing):
-            def __init__(self, encoder: Encoder, prompt: Prompt, prefix: SharedPrefix | None = None) -> None:
+            def __init__(self, base: BaseModel, prompt: Prompt, prefix: SharedPrefix | None = None) -> None:
                 begun_here.append(prompt.id)
-                super().__init__(encoder, prompt, prefix)
+                super().__init__(base, prompt, prefix)
 
         monkeypatch.setattr(sampler, "Writing", Begun)
         assert len(answers(generate(llama, prompts_of(llama, 40)))) == 40
@@ -399,7 +399,9 @@ class TestJoining:
         assert Counter(ended) == dict.fromkeys(range(count), 1)
         assert max(rows) == ROWS_AT_ONCE
 
-    def test_none_overtakes_another_into_a_row(self, llama: BaseModel) -> None:
+    def test_none_overtakes_another_into_a_row(self, llama: BaseModel, monkeypatch: pytest.MonkeyPatch) -> None:
+        # So that all rows begin together.
+        monkeypatch.setattr(sampler, "READ_AT_ONCE", 10_000)
         prompts = [replace(one, max_tokens=4) for one in prompts_of(llama, 2 * ROWS_AT_ONCE)]
         ended = [event.id for event in generate(llama, iter(prompts)) if isinstance(event, Continuation)]
         first, second = set(ended[:ROWS_AT_ONCE]), set(ended[ROWS_AT_ONCE:])

@@ -32,6 +32,9 @@ class Prompt:
     framed: bool = True
     """Whether the continuation is an answer in the base's frame, which is then not part of its text."""
 
+    json: str | None = None
+    """Hold the continuation to JSON: "object", or the text of a JSON Schema."""
+
     def __post_init__(self) -> None:
         if not self.ids:
             raise DataError("A prompt has no tokens; there is nothing to continue.", fix="Give it some text.")
@@ -69,4 +72,12 @@ class Continuation:
     """One for each of the tokens, where the prompt asked for log-likelihoods."""
 
 
-Told = Piece | Continuation
+@dataclass(frozen=True, kw_only=True)
+class Broken:
+    """The end of a continuation that cannot be held to its schema to the end."""
+
+    id: int
+    text: str
+
+
+Told = Piece | Continuation | Broken

@@ -22,7 +22,7 @@ from fewtune.engine.workers import Stream
 from fewtune.engine.writing import Writing
 
 ROWS_AT_ONCE = 32
-READ_AT_ONCE = 128
+READ_AT_ONCE = 192
 """Tokens of prompts that are read in a pass, on a CPU, while prompts may come at any time."""
 _FEWEST_PROMPTS = 4
 """For one process: a pass with fewer costs nearly as much as one with these, so a second process would gain little."""
@@ -130,7 +130,7 @@ class _Rows:
         told: list[Told] = []
         while arrivals.waiting and len(self._reading) + len(self._writing) < ROWS_AT_ONCE:
             prompt = arrivals.waiting.popleft()
-            writing = Writing(self._base.encoder, prompt, self._shared.get(id(prompt.adapter)))
+            writing = Writing(self._base, prompt, self._shared.get(id(prompt.adapter)))
             if writing.end:
                 told += writing.told()
             else:
@@ -140,7 +140,7 @@ class _Rows:
     def withdraw(self, arrivals: Arrivals, id: int) -> Iterator[Told]:
         """End an answer, wherever it is."""
         for prompt in arrivals.withdraw(id):
-            writing = Writing(self._base.encoder, prompt)
+            writing = Writing(self._base, prompt)
             writing.withdraw()
             yield from writing.told()
         for writing in (*self._reading, *self._writing):
@@ -157,11 +157,12 @@ class _Rows:
             self._join()
             if not self._writing:
                 return []
+            masks = {row: one.grammar.mask() for row, one in enumerate(self._writing) if one.grammar}
             logits = self._decoder.step([writing.unread for writing in self._writing])
-            choices = choose(logits, [writing.chooser for writing in self._writing])
+            choices = choose(logits, [writing.chooser for writing in self._writing], masks)
         told: list[Told] = []
         for writing, choice in zip(self._writing, choices, strict=True):
-            writing.write(choice, self._base.encoder.stop_ids)
+            writing.write(choice)
             told += writing.told()
         self._remove_ended()
         return told
@@ -188,7 +189,7 @@ class _Rows:
     def _remove_ended(self) -> None:
         """The last row takes the place of one that leaves, here as in the decoder."""
         for row in reversed(range(len(self._writing))):
-            if self._writing[row].end:
+            if self._writing[row].ended:
                 self._decoder.leave(row)
                 self._writing[row] = self._writing[-1]
                 self._writing.pop()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from random import Random
 
-from fewtune.data.encode import Encoder
+from fewtune.engine.base_model import BaseModel
 from fewtune.engine.choosing import Choice, Chooser
-from fewtune.engine.continuation import Continuation, Ending, Piece, Prompt, Told
+from fewtune.engine.continuation import Broken, Continuation, Ending, Piece, Prompt, Told
 from fewtune.engine.shared_prefix import SharedPrefix
 from fewtune.engine.stopping import Transcript
 
@@ -16,7 +16,7 @@ from fewtune.engine.stopping import Transcript
 class Writing:
     """What has been read and written, and what of it was told."""
 
-    def __init__(self, encoder: Encoder, prompt: Prompt, prefix: SharedPrefix | None = None) -> None:
+    def __init__(self, base: BaseModel, prompt: Prompt, prefix: SharedPrefix | None = None) -> None:
         """A prefix is what has been read already of the prompt's first tokens."""
         self.prompt = prompt
         self.prefix = prefix
@@ -28,10 +28,13 @@ class Writing:
             alternatives=prompt.alternatives,
             random=Random(prompt.seed),
         )
-        self._limit = min(prompt.max_tokens, encoder.context - len(prompt.ids))
+        self.grammar = base.json_grammars.begin(prompt.json) if prompt.json else None
+        """What the answer is held to."""
+        self._stop_ids = base.encoder.stop_ids
+        self._limit = min(prompt.max_tokens, base.encoder.context - len(prompt.ids))
         """Tokens that may be written within the context."""
         self.end: Ending | None = "length" if self._limit <= 0 else None
-        self._transcript = Transcript(encoder, prompt.stop, lead=encoder.lead if prompt.framed else "")
+        self._transcript = Transcript(base.encoder, prompt.stop, lead=base.encoder.lead if prompt.framed else "")
         self._started = time.perf_counter()
         self._tokens = 0
         self._choices: list[Choice] = []
@@ -40,20 +43,31 @@ class Writing:
         self._told = 0
         """Choices, of the first on."""
 
-    def write(self, choice: Choice, stop_ids: Container[int]) -> None:
+    def write(self, choice: Choice) -> None:
         """Add a token to the answer, or end it."""
-        if choice.token in stop_ids:
+        if choice.token in self._stop_ids:
             self.end = "stop"
         else:
             self.unread = (choice.token,)
             self._tokens += 1
             self._add(choice)
-            if self._transcript.stopped:
+            if self.grammar:
+                self.grammar.add(choice.token)
+            if self._transcript.stopped or (self.grammar and self.grammar.whole):
                 self.end = "stop"
             elif self._tokens >= self._limit:
                 self.end = "length"
         if self.end:
             self._transcript.end()
+
+    @property
+    def ended(self) -> bool:
+        return bool(self.end or self._broken)
+
+    @property
+    def _broken(self) -> str | None:
+        """Why the answer cannot be held to its schema any more."""
+        return self.grammar.error if self.grammar else None
 
     def _add(self, choice: Choice) -> None:
         begin = len(self._transcript.text)
@@ -74,6 +88,9 @@ class Writing:
 
     def told(self) -> Iterator[Told]:
         """What is new of the answer."""
+        if self._broken:
+            yield Broken(id=self.prompt.id, text=self._broken)
+            return
         text = self._transcript.take()
         choices = self._choices_told() if text or self.end else ()
         if text or choices:

@@ -179,6 +179,7 @@ class Request:
     """One prompt to be continued, or one given answer to be scored."""
 
     id: int
+    """No two answers that are being written have the same."""
     prompt: str
     """Text as the user gave it: the provider puts it into the base's frame."""
     shots: tuple[tuple[str, str], ...] = ()
