@@ -35,6 +35,8 @@ class ServiceSettings:
     """Further bases that requests may name."""
     aliases: Mapping[str, str] = field(default_factory=dict[str, str])
     """Names that requests may use, beside those that are known anyway, and the base that each stands for."""
+    openai_names: bool = True
+    """Names of models that OpenAI tunes stand for the default base."""
     organisation: str = "fewtune"
     """The third part of a tuned model's name."""
     four_bit: bool = False

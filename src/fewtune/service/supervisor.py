@@ -34,6 +34,7 @@ _SECONDS_TO_SAVE = 30.0
 
 def bind(host: str, port: int) -> socket.socket:
     """The listening socket; raises UsageError where the address cannot be had."""
+    listening: socket.socket | None = None
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, socket.SOCK_STREAM)
@@ -41,6 +42,8 @@ def bind(host: str, port: int) -> socket.socket:
         listening.bind(address)
         listening.listen(_BACKLOG)
     except OSError as error:
+        if listening:
+            listening.close()
         raise UsageError(
             f"The service cannot listen there: {error.strerror or error}.",
             where=f"{host}:{port}",

@@ -7,6 +7,7 @@ import os
 import socket
 
 from fewtune.service.leash import end_at_once, hold
+from fewtune.service.logs import log_to_stderr
 from fewtune.service.settings import ServiceSettings
 
 _LONGEST_HEADERS = 32 * 1024
@@ -21,6 +22,7 @@ def main() -> None:
     parser.add_argument("--leash", type=int)
     given = parser.parse_args()
     os.umask(0o077)
+    log_to_stderr("web")
     if given.leash is not None:
         hold(given.leash, end_at_once)
     serve(ServiceSettings.from_environment(), socket.socket(fileno=given.socket))

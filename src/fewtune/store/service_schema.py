@@ -251,6 +251,28 @@ permissions = _table(
     UniqueConstraint("model", "project"),
 )
 
+chat_completions = _table(
+    "chat_completions",
+    _numbered(),
+    Column("id", Words, nullable=False, unique=True),
+    Column("project", Words, nullable=False),
+    Column("created_at", _WHOLE, nullable=False),
+    Column("model", Words, nullable=False),
+    Column("metadata", Document, nullable=False),
+    Column("messages", Document, nullable=False),
+    Column("answer", Document, nullable=False),
+    Index("chat_completions_by_project", "project", "number"),
+    Index("chat_completions_by_age", "created_at"),
+)
+
+chat_completion_metadata = Table(
+    "chat_completion_metadata",
+    schema,
+    Column("completion", Words, ForeignKey("chat_completions.id"), primary_key=True),
+    Column("key", Words, primary_key=True),
+    Column("value", Words, nullable=False),
+)
+
 FIRST_TABLES = (
     keys,
     files,
@@ -270,5 +292,9 @@ def _m001_first_tables(connection: Connection) -> None:
     schema.create_all(connection, tables=FIRST_TABLES)
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_m001_first_tables,)
+def _m002_chat_completions(connection: Connection) -> None:
+    schema.create_all(connection, tables=[chat_completions, chat_completion_metadata])
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_m001_first_tables, _m002_chat_completions)
 """Never edited, only appended to; `schema_version` has a row for each that was applied."""

@@ -8,6 +8,7 @@ import os
 import signal
 
 from fewtune.service.leash import end_at_once, hold
+from fewtune.service.logs import log_to_stderr
 from fewtune.service.settings import ServiceSettings
 from fewtune.service.worker.archive import open_archive
 from fewtune.service.worker.loop import Worker
@@ -25,7 +26,7 @@ def main() -> None:
 def run(settings: ServiceSettings, number: int, leash: int | None = None) -> None:
     """Until SIGTERM or SIGINT, after which jobs are saved and given back, or a second one; ends the process."""
     os.umask(0o077)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    log_to_stderr(f"worker {number}")
     if leash is not None:
         hold(leash, end_at_once)
     worker = Worker(open_archive(settings), number)
