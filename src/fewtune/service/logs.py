@@ -90,7 +90,8 @@ class PlainLines(logging.Formatter):
         level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
         told = " ".join(f"{name}={_clean(value)}" for name, value in _told(record).items() if value is not None)
         told = told if record.levelno > logging.INFO else ""
-        message = _CONTROLS.sub(_escaped, redacted(_message(record)))
+        # Set in, so that no line of a message looks like one of its own.
+        message = "\n    ".join(_clean(part) for part in _message(record).split("\n"))
         line = f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {self._process}: {level}{message}"
         line += f" ({told})" if told else ""
         if record.exc_info and record.exc_info[1]:
