@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -213,3 +214,28 @@ def test_one_row_tells_nothing() -> None:
     found = judge(examples(("a", "b")), measures("text"), answers({"tuned": ["b"], "base": ["c"]}), 0, order=ORDER)
     assert {one.verdict for one in found.compared["base"].values()} == {"cannot be told"}
     assert all(one.interval is None for one in found.measured["tuned"].values())
+
+
+def test_references_of_the_data_and_answers_to_the_same_prompt_are_all_good_answers() -> None:
+    one, other = examples(("say hello", "hello"), ("say hello", "hi"))
+    rows = [replace(one, references=("good day", " hello ")), replace(other, references=("hey",))]
+    found = judge(
+        rows, measures("text"), answers({"tuned": ["hey", "good day"], "base": ["hello", "ho"]}), 0, order=ORDER
+    )
+    assert [set(given) for given in found.references] == [
+        {"good day", "hi", "hey"},
+        {"hello", " hello ", "good day", "hey"},
+    ]
+    assert found.row_values["tuned"]["exact_match"] == (1.0, 1.0)
+    assert found.row_values["base"]["exact_match"] == (1.0, 0.0)
+
+
+def test_a_label_has_only_the_references_that_the_data_give_and_they_are_labels() -> None:
+    one, other = examples(("a prompt", "delivery"), ("a prompt", "refund"))
+    rows = [replace(one, references=("lost",)), other]
+    found = judge(
+        rows, measures("labels", ("delivery", "refund")), answers({"tuned": ["lost", "lost"]}), 0, order=ORDER
+    )
+    assert list(found.references) == [("lost",), ()]
+    assert list(found.invalid["tuned"]) == [None, "not a label"]
+    assert found.row_values["tuned"]["exact_match"] == (1.0, 0.0)

@@ -78,6 +78,14 @@ def test_runs_of_other_data_are_compared_by_intervals_and_not_ranked(summary: Su
     assert runs_tables.conclusion(found, (first, second)).startswith("They cannot be ranked")
 
 
+def test_runs_that_were_judged_by_other_references_are_said_to_be(summary: Summary) -> None:
+    first, second = (run(summary, name, dict.fromkeys(range(20), 1.0)) for name in ("first", "second"))
+    told = replace(second, settings={**second.settings, "reference_columns": ["also"]})
+    (note,) = compare_runs((first, told)).notes
+    assert note.startswith("first and second were judged by other further answers (--reference-column)")
+    assert compare_runs((told, replace(first, settings={**first.settings, "reference_columns": ("also",)}))).notes == ()
+
+
 def test_a_run_that_was_not_judged_is_said_to_be_so(summary: Summary) -> None:
     first, second = run(summary, "first", dict.fromkeys(range(20), 1.0)), run(summary, "second", {})
     found = compare_runs((first, second))

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import sqlite3
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,7 +25,7 @@ def version(engine: Engine) -> list[int]:
         return list(connection.execute(select(versions.c.version).order_by(versions.c.version)).scalars())
 
 
-def test_a_new_schema_has_every_table_and_the_newest_version(engine: Engine) -> None:
+def test_a_new_database_has_every_table_and_the_newest_version(engine: Engine) -> None:
     with reading(engine) as connection:
         for table in schema.tables.values():
             assert connection.execute(select(table)).all() == [] or table is versions
@@ -51,7 +50,7 @@ def test_a_database_of_a_newer_version_is_refused_and_left_alone(engine: Engine,
     assert version(engine)[-1] == newer
 
 
-def test_threads_that_open_a_new_schema_at_the_same_moment_all_succeed(where: str | Path) -> None:
+def test_threads_that_open_a_new_database_at_the_same_moment_all_succeed(where: str | Path) -> None:
     barrier = Barrier(6)
 
     def open_together() -> list[int]:
@@ -64,12 +63,6 @@ def test_threads_that_open_a_new_schema_at_the_same_moment_all_succeed(where: st
     with ThreadPoolExecutor(6) as threads:
         found = [one.result() for one in [threads.submit(open_together) for _ in range(6)]]
     assert found == [list(range(1, len(MIGRATIONS) + 1))] * 6
-
-
-def test_processes_that_open_a_new_schema_at_once_all_succeed(where: str | Path) -> None:
-    code = "import sys; from fewtune.store.service_database import open_service_database as o; o(sys.argv[1]).dispose()"
-    processes = [subprocess.Popen([sys.executable, "-c", code, str(where)]) for _ in range(3)]
-    assert [process.wait(60) for process in processes] == [0, 0, 0]
 
 
 def test_what_fails_within_a_transaction_leaves_nothing(engine: Engine) -> None:

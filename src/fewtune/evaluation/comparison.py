@@ -146,6 +146,7 @@ SPOKEN = {
     "majority": "the most frequent answer",
     "nearest-answer": "the nearest row",
     "tf-idf": "the TF-IDF classifier",
+    "sentence-encoder": "the sentence-encoder classifier",
 }
 """Rivals as a sentence names them."""
 

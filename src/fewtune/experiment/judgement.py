@@ -83,7 +83,7 @@ def judge(
         measured={name: _measured(measures.metrics, found) for name, found in columns.items()},
         compared=compared,
         row_values={name: _row_values(found) for name, found in columns.items()},
-        invalid={name: [_invalid(row.answer, measures) for row in answered] for name, answered in systems.items()},
+        invalid={name: [_invalid(row, measures) for row in answered] for name, answered in systems.items()},
         references=references,
         labels={
             name: label_answers(one, measures.task.labels)
@@ -98,14 +98,20 @@ def judge(
 
 
 def _references(rows: Sequence[Example], kind: str) -> list[tuple[str, ...]]:
-    """Held-out rows with the same prompt are references of each other, but two labels of one prompt a contradiction."""
+    """What the data give as further good answers; besides, held-out rows with the same prompt are references of each
+    other, but two labels of one prompt a contradiction."""
     asked: dict[str, list[str]] = defaultdict(list)
     for row in rows:
-        asked[row.prompt.strip()].append(row.completion)
-    if kind == "labels":
-        return [()] * len(rows)
+        if kind != "labels":
+            asked[row.prompt.strip()] += (row.completion, *row.references)
     return [
-        tuple(dict.fromkeys(one for one in asked[row.prompt.strip()] if one.strip() != row.completion.strip()))
+        tuple(
+            dict.fromkeys(
+                one
+                for one in (*row.references, *asked.get(row.prompt.strip(), ()))
+                if one.strip() != row.completion.strip()
+            )
+        )
         for row in rows
     ]
 
@@ -249,12 +255,13 @@ def _failures(columns: Mapping[str, Mapping[str, Column]]) -> list[Failed]:
     ]
 
 
-def _invalid(answer: str | None, measures: Measures) -> str | None:
+def _invalid(row: Row, measures: Measures) -> str | None:
+    answer, labels = row.answer, (*measures.task.labels, *row.references)
     if answer is None:
         return None
     if not answer.strip():
         return "empty"
-    if measures.task.kind == "labels" and label_key(answer) not in map(label_key, measures.task.labels):
+    if measures.task.kind == "labels" and label_key(answer) not in map(label_key, labels):
         return "not a label"
     if measures.task.kind == "json" and plain(answer) is NO_JSON:
         return "not JSON"

@@ -281,6 +281,8 @@ def _notes(summaries: Sequence[Summary], rows: Sequence[Mapping[Key, _Answered]]
 def _pairing(first: Summary, other: Summary, shared: int, rows: int, first_rows: int) -> Iterable[str]:
     """What keeps the two from being compared on all rows, row by row; nothing where nothing does."""
     pair = f"{first.id} and {other.id}"
+    if _references(first) != _references(other):
+        yield f"{pair} were judged by other further answers (--reference-column): a difference may be theirs."
     if first.data.sha256 != other.data.sha256:
         yield (
             f"{pair} were judged on different data: they are compared by their intervals, not row by row, and a "
@@ -291,6 +293,10 @@ def _pairing(first: Summary, other: Summary, shared: int, rows: int, first_rows:
     elif shared < max(rows, first_rows):
         rows_said = words.counted(shared, "row")
         yield f"{pair} are compared on the {rows_said} that both held out, of {first_rows} and {rows}."
+
+
+def _references(summary: Summary) -> list[str]:
+    return list(summary.settings.get("reference_columns") or ())
 
 
 def _not_by_row(differences: Sequence[RunDifference]) -> Iterable[str]:

@@ -321,6 +321,7 @@ def system_meaning(summary: Summary, name: str) -> str:
         "majority": "always the most frequent answer of your data, without any model",
         "nearest-answer": "the answer of the most similar row of your data, without any model",
         "tf-idf": "a classifier that counts words, without any language model",
+        "sentence-encoder": "a classifier over the vectors of an encoder that you named, which writes nothing",
     }.get(name, "")
 
 

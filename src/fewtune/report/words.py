@@ -34,6 +34,7 @@ _SYSTEMS = {
     "majority": "most frequent answer",
     "nearest-answer": "nearest row's answer",
     "tf-idf": "TF-IDF classifier",
+    "sentence-encoder": "sentence-encoder classifier",
 }
 
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")

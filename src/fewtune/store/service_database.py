@@ -162,7 +162,7 @@ def _prepare_postgresql(connection: Any, _record: Any) -> None:
     # A process that stands still in a transaction, or lost its network there, must not stop all others.
     with connection.cursor() as cursor:
         cursor.execute("SET lock_timeout = '30s'")
-        cursor.execute("SET idle_in_transaction_session_timeout = '60s'")
+        cursor.execute("SET idle_in_transaction_session_timeout = '20s'")
     connection.commit()
 
 
