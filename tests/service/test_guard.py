@@ -30,9 +30,9 @@ def test_a_host_that_is_not_served_is_refused_also_with_a_key(web: Web) -> None:
 
 
 def test_two_host_headers_are_refused(web: Web) -> None:
-    request = f"GET /v1/models HTTP/1.1\r\nHost: localhost:{web.port}\r\nHost: evil\r\nAuthorization: Bearer {web.key}\r\n\r\n"
+    lines = ["GET /v1/models HTTP/1.1", f"Host: localhost:{web.port}", "Host: evil", f"Authorization: Bearer {web.key}"]
     with socket.create_connection(("127.0.0.1", web.port), timeout=10) as connection:
-        connection.sendall(request.encode())
+        connection.sendall("\r\n".join([*lines, "", ""]).encode())
         assert connection.recv(1000).startswith((b"HTTP/1.1 403", b"HTTP/1.1 400"))
 
 

@@ -25,7 +25,7 @@ from fewtune.store.keys import Caller, Keys
 
 _CALLER = Caller(key_id="key_conformance", project="conformance", admin=True)
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_BASES = ("gpt-6-astra", "gpt-5.4", "gpt-3.5-turbo-instruct", "model")
+_BASES = ("gpt-6-astra", "gpt-5.4", "gpt-3.5-turbo-instruct", "model", "string")
 """Names of models that the tests sample from or look up, beside those that OpenAI tuned."""
 _TUNED = ("ft:gpt-4o-mini:acemeco:suffix:abc123", "ft:gpt-4o-mini-2024-07-18:org:weather:B7R9VjQd")
 _JOB = "ft-AF1WoRqd3aJAHsqc9NY7iL8F"
