@@ -104,13 +104,15 @@ def test_a_body_that_grows_too_large_is_refused_while_it_comes(tmp_path: Path) -
         b"[" * 100_000,
         b'{"a":' * 100_000,
         b"[]," * (Limits().json_containers + 1),
+        b"[" * 65 + b'"' + b'\\"' * 2_000_000,
+        '{"model": "pocket", "training_file": "b"}'.encode("utf-16"),
         b'{"model": "\\ud800", "training_file": "b"}',
         b'{"model": "a\\u0000b", "training_file": "b"}',
         b'{"model": "pocket", "training_file": "b", "seed": NaN}',
         b'{"model": "pocket", "training_file": "b", "seed": 1e999}',
         b'{"model": "pocket", "training_file": "b", "learning_rate_multiplier": 1e999}',
     ],
-    ids=range(15),
+    ids=range(17),
 )
 def test_a_body_that_cannot_be_used_is_a_clear_400(web: Web, body: bytes) -> None:
     answer = web.ask("POST", JOBS, body)

@@ -41,6 +41,9 @@ def test_a_job_is_told_as_it_was_asked_for(web: Web) -> None:
     assert told["result_files"] == [] and told["error"] is None and told["fine_tuned_model"] is None
     assert web.stores.jobs.get("default", told["id"]).suffix == "my-parcels"  # type: ignore[union-attr]
     assert web.ask("GET", f"{JOBS}/{told['id']}").json == told
+    assert any(
+        "Weights & Biases" in one["message"] for one in web.ask("GET", f"{JOBS}/{told['id']}/events").json["data"]
+    )
 
 
 @pytest.mark.parametrize(

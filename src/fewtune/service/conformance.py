@@ -17,7 +17,6 @@ from anyio.to_thread import run_sync
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fewtune.errors import UsageError
-from fewtune.service.aliases import Names
 from fewtune.service.stores import Stores
 from fewtune.store.chat_completions import ChatCompletionRecord
 from fewtune.store.job_records import NewJob
@@ -40,7 +39,7 @@ def conformant(stores: Stores) -> Stores:
             fix="Leave out --host, or --conformance.",
         )
     chosen = {**dict.fromkeys(_BASES, stores.settings.base), **stores.names.chosen}
-    return replace(stores, keys=_AnyKey(stores.keys), names=Names(bases=stores.names.bases, chosen=chosen))
+    return replace(stores, keys=_AnyKey(stores.keys), names=replace(stores.names, chosen=chosen))
 
 
 class _AnyKey(Keys):
