@@ -1,4 +1,4 @@
-"""The supervisor with a real web process and real workers: whoever is killed is there again, whoever is orphaned ends."""
+"""The supervisor with a real web process and workers: whoever is killed is there again, whoever is orphaned ends."""
 
 from __future__ import annotations
 
