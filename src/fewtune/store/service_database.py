@@ -80,6 +80,8 @@ def _migrate_sqlite(engine: Engine, path: Path) -> None:
     try:
         # SQLite does not wait where two connections turn a new file to WAL at the same moment.
         with FileLock(f"{path}.lock", timeout=30, mode=0o600):
+            # SQLite itself would let others read it, and its log takes the mode of the file.
+            path.touch(mode=0o600)
             _migrate(engine)
     except Timeout as error:
         raise UsageError(
@@ -162,7 +164,7 @@ def _prepare_postgresql(connection: Any, _record: Any) -> None:
     # A process that stands still in a transaction, or lost its network there, must not stop all others.
     with connection.cursor() as cursor:
         cursor.execute("SET lock_timeout = '30s'")
-        cursor.execute("SET idle_in_transaction_session_timeout = '60s'")
+        cursor.execute("SET idle_in_transaction_session_timeout = '20s'")
     connection.commit()
 
 
