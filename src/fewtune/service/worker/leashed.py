@@ -10,6 +10,7 @@ from fewtune.service.leash import end_at_once, hold
 
 def main() -> None:
     hold(sys.stdin.fileno(), end_at_once)
+    # As `python -m fewtune`: the command line is the layer above, which is started and not imported.
     runpy.run_module("fewtune", run_name="__main__")
 
 
