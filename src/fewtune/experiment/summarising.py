@@ -37,11 +37,16 @@ from fewtune.search.proxy import risk
 from fewtune.store.runs import PointRecord, PredictionRecord, RunRecord, Runs, TrialRecord
 from fewtune.types import Usage
 
-_PACKAGES = ("fewtune", "torch", "transformers", "tokenizers", "safetensors", "openai")
+_PACKAGES = ("fewtune", "torch", "transformers", "tokenizers", "safetensors", "sentence-transformers", "openai")
 
 
 _OPTIONS = {"batch_sizes": "--batch-size", "learning_rates": "--learning-rate"}
-_REPEATED = {"refused_repairs": "--no-repair", "accepted_repairs": "--repair", "metrics": "--metric"}
+_REPEATED = {
+    "refused_repairs": "--no-repair",
+    "accepted_repairs": "--repair",
+    "metrics": "--metric",
+    "reference_columns": "--reference-column",
+}
 
 
 def summarise_run(
