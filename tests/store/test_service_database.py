@@ -117,6 +117,15 @@ class TestSQLite:
         full = 2
         assert said == {"journal_mode": "wal", "synchronous": full, "foreign_keys": 1}
 
+    def test_nobody_else_may_read_it(self, tmp_path: Path) -> None:
+        engine = open_service_database(tmp_path / "service" / "service.db")
+        with writing(engine) as connection:
+            connection.execute(insert(files).values(**a_file("a")))
+        modes = {one.name: one.stat().st_mode & 0o777 for one in (tmp_path / "service").iterdir()}
+        engine.dispose()
+        assert {modes[f"service.db{ending}"] for ending in ("", "-wal", "-shm")} == {0o600}
+        assert (tmp_path / "service").stat().st_mode & 0o777 == 0o700
+
     def test_a_file_that_is_no_database_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "service.db").write_bytes(b"these are not the tables you are looking for " * 50)
         with pytest.raises(UsageError, match=r"cannot be used.*fewtune restore"):

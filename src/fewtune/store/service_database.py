@@ -80,6 +80,8 @@ def _migrate_sqlite(engine: Engine, path: Path) -> None:
     try:
         # SQLite does not wait where two connections turn a new file to WAL at the same moment.
         with FileLock(f"{path}.lock", timeout=30, mode=0o600):
+            # SQLite itself would let others read it, and its log takes the mode of the file.
+            path.touch(mode=0o600)
             _migrate(engine)
     except Timeout as error:
         raise UsageError(
