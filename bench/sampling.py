@@ -69,7 +69,7 @@ def _rate(measured: Sequence[Mapping[str, Any]], clock: str) -> float:
 
 
 def _show(measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Each line's ratio is to the line above it: one stream to transformers, many streams to one, live ones to those."""
+    """Each line's ratio is to the line above it: one stream to transformers, many to one, live ones to those."""
     lines: list[tuple[str, ...]] = []
     above: float | None = None
     for name, found in measured.items():

@@ -78,6 +78,15 @@ def test_another_tuned_model_is_compared_and_does_not_speak_against_tuning() -> 
     assert found.sentence.startswith("Use the tuned model")
 
 
+def test_no_interval_of_a_share_reaches_what_a_share_cannot_be() -> None:
+    found = labelled({"tuned": ["delivery", *["nothing"] * 8], "base": ["refund", *RIGHT[1:9]]}, rows=9)
+    own = found.measured["tuned"]["macro_f1"].interval
+    apart = found.compared["base"]["macro_f1"].interval
+    assert own and (own.low, own.high) == (max(0.0, own.low), min(1.0, own.high))
+    assert apart and apart.low >= -1 and apart.high <= 1
+    assert own.low == 0.0 or apart.low == -1.0
+
+
 def test_p_is_corrected_for_the_number_of_rivals() -> None:
     alone = labelled({"tuned": RIGHT, "base": WRONG})
     among = labelled({"tuned": RIGHT, "base": WRONG, "few-shot": WRONG, "tf-idf": WRONG})

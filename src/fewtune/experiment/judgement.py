@@ -5,10 +5,19 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from fewtune.evaluation.comparison import Compared, Measured, compare, corrected, raised, summarise, verdict_sentence
+from fewtune.evaluation.comparison import (
+    Compared,
+    Measured,
+    bounded,
+    compare,
+    corrected,
+    raised,
+    summarise,
+    verdict_sentence,
+)
 from fewtune.evaluation.json_metrics import INVALID as NO_JSON
 from fewtune.evaluation.json_metrics import Field, fields, plain
 from fewtune.evaluation.label_metrics import LabelAnswers, label_answers, label_key
@@ -182,6 +191,8 @@ def _measured(metrics: Sequence[Metric], columns: Mapping[str, Column]) -> dict[
 
 def _summary(metric: Metric, values: Sequence[float]) -> Measured:
     found = summarise(values, binary=metric.binary)
+    if metric.most is not None:
+        found = replace(found, interval=bounded(found.interval, 0.0, metric.most))
     return raised(found) if metric.logarithmic else found
 
 
@@ -212,7 +223,8 @@ def _against(
     if not pairs:
         return None
     first, second = zip(*pairs, strict=True)
-    return compare(first, second, higher_is_better=higher_is_better, binary=metric.binary)
+    found = compare(first, second, higher_is_better=higher_is_better, binary=metric.binary)
+    return found if metric.most is None else replace(found, interval=bounded(found.interval, -metric.most, metric.most))
 
 
 def _deciding(measures: Measures, compared: Mapping[str, Mapping[str, Compared]]) -> Metric:

@@ -124,9 +124,14 @@ def setting(value: object) -> str:
     return "none" if value is None else printable(str(value))
 
 
+def is_given(value: object) -> bool:
+    """Whether a setting has a value; without one its default holds, which is not the same as nothing."""
+    return value is not None and value not in ([], ())
+
+
 def given(value: object) -> str:
-    """A setting as it was given: without a value its default holds, which is not the same as nothing."""
-    return "not given" if value is None or value in ([], ()) else setting(value)
+    """A setting as it was given."""
+    return setting(value) if is_given(value) else "not given"
 
 
 def saved(epochs: float, grid_epochs: int, share_saved: float) -> str:
