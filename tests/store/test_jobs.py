@@ -48,9 +48,10 @@ def test_a_new_job_is_what_was_asked_for_and_waits_to_be_validated(jobs: Jobs) -
     assert {name: getattr(job, name) for name in vars(new_job())} == vars(new_job(**asked))
     assert (job.state, job.stage, job.attempts, job.result_files) == ("validating_files", "validate", 0, [])
     assert (job.finished_at, job.error, job.fine_tuned_model, job.trained_tokens) == (None,) * 4
-    created, mapped = messages(jobs, job.id)
+    created, mapped, kept = messages(jobs, job.id)
     assert created == f"Created fine-tuning job: {job.id}"
     assert "gpt-4o-mini-2024-07-18" in mapped and "pocket" in mapped
+    assert "Nothing is sent to Weights & Biases" in kept
 
 
 def test_numbers_rise_by_one(jobs: Jobs) -> None:

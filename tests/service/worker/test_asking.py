@@ -129,7 +129,20 @@ def test_beyond_the_queue_a_question_is_refused_as_busy(running: Service) -> Non
     assert codes and set(codes) == {"busy"}
 
 
-def test_two_bases_are_asked_and_trained_beside_each_other(opened: Callable[..., Service], tmp_path: Path) -> None:
+def test_who_is_told_to_stop_ends_its_answers_first(opened: Callable[..., Service]) -> None:
+    service = opened()
+    service.start()
+    wait_for(lambda: True if worker_socket(service.settings.folder, 0).exists() else None)
+    with Asking(service) as asking:
+        asking.write(_ask_line(1, " ".join(map(str, range(2000))), 2000))
+        asking.hear()
+        service.workers[0].terminate()
+        assert asking.end(1)["tokens"] == 2000
+    service.workers[0].join(30)
+    assert service.workers[0].exitcode == 0
+
+
+def test_two_bases_are_asked_and_trained_beside_each_other(opened: Callable[..., Service]) -> None:
     service = opened()
     service.start()
     jobs = [service.job(chat_lines(10, first=n), base=base, model=base) for n, base in ((0, "pocket"), (50, "other"))]

@@ -63,9 +63,7 @@ def test_of_many_steps_each_kth_is_told_and_every_one_with_validation() -> None:
 
 def test_a_single_row_has_no_interval_and_a_clear_gain_has_one_above_zero() -> None:
     def scores(*losses: float) -> list[Score]:
-        return [
-            Score(id=place, log_likelihoods=(-loss,), greedy=(True,)) for place, loss in enumerate(losses)
-        ]
+        return [Score(id=place, log_likelihoods=(-loss,), greedy=(True,)) for place, loss in enumerate(losses)]
 
     text, data = verdict(scores(2.0), scores(1.0), started_from="the base")
     assert data["interval"] is None and "cannot be told" in text

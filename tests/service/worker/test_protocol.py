@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fewtune.providers.contract import Answer, Request, TokenChoice
+from fewtune.providers.contract import Answer, Chunk, Request, TokenChoice
 from fewtune.service.worker import protocol
 from fewtune.service.worker.protocol import Ask, AskStatus, BadLine, Model, Wake, Withdraw, parse
 from fewtune.types import Message
@@ -85,12 +85,10 @@ def test_a_question_that_cannot_be_read_is_refused_by_its_id_and_without_its_wor
     assert "SECRET" not in str(refused.value)
 
 
-def test_an_answer_whose_choices_are_too_long_for_a_line_goes_without_them() -> None:
-    choice = TokenChoice(text="x" * 1000, log_likelihood=-1.0)
-    answer = Answer(id=1, text="a", tokens=1, stop_reason="stop", seconds=0.0, choices=(choice,) * 2000)
-    line = protocol.answer_line(answer)
-    assert len(line) <= protocol.LONGEST_LINE
-    assert json.loads(line)["answers"][0]["choices"] == []
+def test_the_choices_of_tokens_travel_with_the_pieces() -> None:
+    choice = TokenChoice(text="x", log_likelihood=-1.0, alternatives=(("x", -1.0), ("y", -2.0)))
+    line = protocol.pieces_line([Chunk(id=3, text="x", choices=(choice,)), Chunk(id=4, text="z")])
+    assert json.loads(line) == {"pieces": [[3, "x", [["x", -1.0, [["x", -1.0], ["y", -2.0]]]]], [4, "z"]]}
 
 
 def test_half_a_character_travels() -> None:

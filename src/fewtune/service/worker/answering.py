@@ -84,6 +84,7 @@ class Answering:
                 for number in failed.ids:
                     question = self._closed(number)
                     self.refuse(question.peer, question.id, "server_error", _BROKEN)
+
     def refuse_all(self, text: str) -> None:
         """The end: whoever still waits is told."""
         for number in list(self._questions):
