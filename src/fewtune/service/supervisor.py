@@ -135,6 +135,7 @@ class Supervisor:
 
     def _end(self) -> None:
         """Web and workers at the same time: answers that are being written end, jobs are saved."""
+        _log.info("Stopping: answers end and jobs are saved. A second signal ends it at once.")
         for child in self._children:
             _send(child, signal.SIGTERM)
         until = time.monotonic() + self._settings.grace_seconds + _SECONDS_TO_SAVE
