@@ -240,7 +240,7 @@ def _first_paragraph(text: str | None) -> str:
 def part(name: str) -> str:
     """The text of a generated part.
 
-    Its name is `help run`, `help keys create`, `fields MODULE.CLASS`, `metrics TASK`, `exit codes`, `columns` or `findings`.
+    Its name is `help COMMAND`, `fields MODULE.CLASS`, `metrics TASK`, `exit codes`, `columns` or `findings`.
     """
     kind, _, subject = name.partition(" ")
     match kind:

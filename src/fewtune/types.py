@@ -55,6 +55,8 @@ class Example:
     """JSON text of the tools that the conversation may call."""
     group: str | None = None
     """Rows of one group stay on one side of every split."""
+    references: tuple[str, ...] = ()
+    """Other answers that are as good as the completion: judged by, never trained on."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -192,6 +192,56 @@ def test_one_column_cannot_be_both_prompt_and_completion(write_file: WriteFile) 
         read(path, prompt_column="prompt", completion_column="Prompt")
 
 
+def references(path: Path, *columns: str, completion: str | None = None) -> list[tuple[str, ...]]:
+    dataset = read_data(str(path), columns=Columns(references=columns, completion=completion))
+    return [example.references for example in dataset.examples]
+
+
+def test_cells_of_reference_columns_are_further_good_answers_and_empty_ones_are_none(write_file: WriteFile) -> None:
+    path = write_file("judged.csv", 'prompt,completion,Also,or\na,b,c,d\ne,f,,"g "\nh,i, ,1.50\nj,k,l,l\n')
+    assert references(path, "also", "or") == [("c", "d"), ("g ",), ("1.50",), ("l",)]
+    assert references(path) == [()] * 4
+
+
+def test_a_list_is_several_references_and_a_row_may_lack_the_key(write_file: WriteFile) -> None:
+    rows = [{"also": ["c", "", None, 1.5, ["d"]]}, {"also": 7}, {}, {"also": None}, {"also": []}]
+    text = "".join(json.dumps({"prompt": "a", "completion": "b", **row}) + "\n" for row in rows)
+    assert references(write_file("judged.jsonl", text), "also") == [("c", "1.5", '["d"]'), ("7",), (), (), ()]
+
+
+def test_a_conversation_may_have_references_too(write_file: WriteFile) -> None:
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    path = write_file("chat.jsonl", json.dumps({"messages": turns, "also": ["c"]}) + "\n")
+    assert references(path, "also") == [("c",)]
+
+
+def test_references_decide_nothing_about_what_is_read(write_file: WriteFile) -> None:
+    path = write_file("judged.csv", "question,answer,reply\na,b,c\n")
+    with pytest.raises(DataError, match="Several columns could be the completion"):
+        references(path, "reply")
+    assert references(path, "reply", completion="answer") == [("c",)]
+
+
+def test_how_many_rows_have_a_reference_is_noted_and_their_column_is_not_ignored(write_file: WriteFile) -> None:
+    path = write_file("judged.csv", "prompt,completion,also\na,b,c\nd,e,\n")
+    dataset = read_data(str(path), columns=Columns(references=("also",)))
+    assert dataset.ignored_columns == ()
+    assert dataset.notes == ("Further good answers, in 1 of 2 rows, are read from 'also': judged by only.",)
+
+
+def test_a_reference_column_that_is_not_there_is_answered_with_the_nearest_name(write_file: WriteFile) -> None:
+    path = write_file("judged.csv", "prompt,completion,also_good\na,b,c\n")
+    with pytest.raises(DataError, match=r"'alsogood'; .*Did you mean 'also_good'\? Name it with --reference-column"):
+        references(path, "alsogood")
+
+
+@pytest.mark.parametrize(("column", "role"), [("Completion", "the completion"), ("prompt", "the prompt")])
+def test_a_column_that_is_learnt_from_is_no_reference(write_file: WriteFile, column: str, role: str) -> None:
+    path = write_file("judged.csv", "prompt,completion\na,b\n")
+    with pytest.raises(UsageError, match=f"cannot be both {role} and a reference"):
+        references(path, column)
+
+
 @settings(deadline=None)
 @given(content=st.binary(), header=st.booleans(), ending=st.sampled_from([".csv", ".jsonl"]))
 def test_any_bytes_give_rows_or_an_error_of_ours(

@@ -123,6 +123,20 @@ class TestSlices:
         assert tokens >= len(long.ids) // 8 - 1
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_long_rows_among_short_ones_change_no_answer(
+    some_base: BaseModel, random_adapter: Callable[..., Adapter], count: int
+) -> None:
+    adapter = random_adapter(some_base, rank=2)
+    short = [replace(one, adapter=(None, adapter)[one.id % 2]) for one in prompts_of(some_base, 10, tokens=8)]
+    ids = some_base.encoder.prompt(TEXT * 3)
+    long = [Prompt(id=100 + n, ids=ids[n : 100 + n], max_tokens=8, alternatives=1) for n in range(count)]
+    assert len(long[0].ids) == 100
+    prompts = [*long, *short]
+    alone = {one.id: written(generate(some_base, [one]))[one.id] for one in prompts}
+    assert written(generate(some_base, iter(prompts))) == alone
+
+
 class TestChoices:
     @pytest.mark.parametrize("stop", [(), ("e",), ("is", "of "), ("zzz",)])
     def test_those_of_the_pieces_are_those_of_the_answers_text_each_once_and_in_order(

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-from fewtune.evaluation.classifier import classify, is_installed
+import numpy as np
+import numpy.typing as npt
+
+from fewtune.evaluation.classifier import classify, classify_vectors, is_installed
 from fewtune.types import Example, Source
 
 
@@ -35,3 +39,19 @@ def test_one_label_or_no_word_is_nothing_to_learn_from() -> None:
     assert classify(ROWS[:2], ["a parcel"]) is None
     assert classify(rows(("!", "a"), ("?", "b")), ["a parcel"]) is None
     assert classify(ROWS, []) is None
+
+
+def by_length(texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    """Short texts lie one way, long ones the other."""
+    return np.asarray([[1, 0] if len(text) < 8 else [0, 1] for text in texts], dtype=np.float32)
+
+
+def test_vectors_tell_the_label_where_no_word_is_shared() -> None:
+    found = classify_vectors(by_length, rows(("and so on it goes", "long"), ("one", "short"), ("two", "short ")), ["x"])
+    assert found is not None and [one.label for one in found] == ["short"]
+    assert math.isclose(sum(map(math.exp, found[0].log_likelihoods.values())), 1, rel_tol=1e-5)
+
+
+def test_one_label_is_nothing_to_learn_from_vectors() -> None:
+    assert classify_vectors(by_length, ROWS[:2], ["a parcel"]) is None
+    assert classify_vectors(by_length, ROWS, []) is None

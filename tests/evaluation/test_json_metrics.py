@@ -86,3 +86,11 @@ def test_an_answer_that_is_not_json_has_missed_every_field() -> None:
 
 def test_text_and_number_and_truth_are_different_values() -> None:
     assert f1(('{"a": 1}', '{"a": "1"}')) == f1(('{"a": 1}', '{"a": true}')) == 0
+
+
+def test_of_several_references_the_one_with_the_likest_fields_counts() -> None:
+    near, far = '{"a": 1, "b": 2}', '{"a": 5, "b": 6, "c": 7}'
+    row = Row(answer='{"a": 1, "b": 3}', expected=far, references=("not JSON", near))
+    assert FIELD_F1.column([row]).values == (0.5,)
+    assert {one.path: one.right for one in fields([row])} == {"a": 1, "b": 0}
+    assert FIELD_F1.column([Row(answer="{}", expected="not JSON", references=("nor this",))]).values == (None,)

@@ -84,3 +84,16 @@ def test_without_confidence_there_is_no_calibration() -> None:
 def test_full_confidence_has_a_bin() -> None:
     (found,) = label_answers([Row(expected="a", answer="a", label="a", confidence=1.0)], ("a",)).calibration
     assert found.rows == 1
+
+
+def test_another_good_label_counts_as_the_expected_one() -> None:
+    also = ("Refund", "late")
+    good = Row(expected="billing", references=also, answer=" refund", label="late", confidence=0.9)
+    bad = Row(expected="billing", references=also, answer="delivery", label="delivery", confidence=0.9)
+    found = label_answers([good, bad], LABELS)
+    assert found.confusion == (("Billing", "Billing", 1), ("Billing", "delivery", 1))
+    assert found.outside == 0
+    assert [one.accuracy for one in found.calibration] == [0.5]
+    by_name = {one.name: one.column([good, bad]).values for one in every_metric("labels")}
+    assert by_name["exact_match"] == by_name["constrained_accuracy"] == (1.0, 0.0)
+    assert MACRO_F1.column([good]).values == (1.0,)

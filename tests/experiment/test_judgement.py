@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -75,6 +76,15 @@ def test_another_tuned_model_is_compared_and_does_not_speak_against_tuning() -> 
     found = labelled({"tuned": RIGHT, "base": WRONG, "runner-up": RIGHT})
     assert found.compared["runner-up"]["exact_match"].verdict == "tied"
     assert found.sentence.startswith("Use the tuned model")
+
+
+def test_no_interval_of_a_share_reaches_what_a_share_cannot_be() -> None:
+    found = labelled({"tuned": ["delivery", *["nothing"] * 8], "base": ["refund", *RIGHT[1:9]]}, rows=9)
+    own = found.measured["tuned"]["macro_f1"].interval
+    apart = found.compared["base"]["macro_f1"].interval
+    assert own and (own.low, own.high) == (max(0.0, own.low), min(1.0, own.high))
+    assert apart and apart.low >= -1 and apart.high <= 1
+    assert own.low == 0.0 or apart.low == -1.0
 
 
 def test_p_is_corrected_for_the_number_of_rivals() -> None:
@@ -213,3 +223,28 @@ def test_one_row_tells_nothing() -> None:
     found = judge(examples(("a", "b")), measures("text"), answers({"tuned": ["b"], "base": ["c"]}), 0, order=ORDER)
     assert {one.verdict for one in found.compared["base"].values()} == {"cannot be told"}
     assert all(one.interval is None for one in found.measured["tuned"].values())
+
+
+def test_references_of_the_data_and_answers_to_the_same_prompt_are_all_good_answers() -> None:
+    one, other = examples(("say hello", "hello"), ("say hello", "hi"))
+    rows = [replace(one, references=("good day", " hello ")), replace(other, references=("hey",))]
+    found = judge(
+        rows, measures("text"), answers({"tuned": ["hey", "good day"], "base": ["hello", "ho"]}), 0, order=ORDER
+    )
+    assert [set(given) for given in found.references] == [
+        {"good day", "hi", "hey"},
+        {"hello", " hello ", "good day", "hey"},
+    ]
+    assert found.row_values["tuned"]["exact_match"] == (1.0, 1.0)
+    assert found.row_values["base"]["exact_match"] == (1.0, 0.0)
+
+
+def test_a_label_has_only_the_references_that_the_data_give_and_they_are_labels() -> None:
+    one, other = examples(("a prompt", "delivery"), ("a prompt", "refund"))
+    rows = [replace(one, references=("lost",)), other]
+    found = judge(
+        rows, measures("labels", ("delivery", "refund")), answers({"tuned": ["lost", "lost"]}), 0, order=ORDER
+    )
+    assert list(found.references) == [("lost",), ()]
+    assert list(found.invalid["tuned"]) == [None, "not a label"]
+    assert found.row_values["tuned"]["exact_match"] == (1.0, 0.0)

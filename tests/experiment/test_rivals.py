@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 import fewtune
-from fewtune.errors import UsageError
+from fewtune.errors import BaseModelError, UsageError
 from fewtune.evaluation import classifier
-from fewtune.experiment import rivals
+from fewtune.experiment import rivals, sentence_encoder
 from fewtune.experiment.progress import Note, Progress, Training
+from standin.tiny_encoder import save_encoder
 
 FAKE = {"provider": "fake", "epochs": 2, "learning_rate": 1e-3}
 
@@ -159,3 +160,61 @@ def test_further_samples_are_asked_once_and_measure_nothing(few_rows: Path) -> N
 def test_less_than_one_sample_is_refused(few_rows: Path) -> None:
     with pytest.raises(UsageError, match="--samples is 0"):
         fewtune.run(few_rows, provider="fake", samples=0)
+
+
+class TestSentenceEncoder:
+    @pytest.fixture
+    def encoder(self, tmp_path: Path, tickets: Path) -> str:
+        pytest.importorskip("sentence_transformers", reason="sentence encoders need fewtune[encoder]")
+        return str(save_encoder(tmp_path / "encoder", [tickets.read_text(encoding="utf-8")]))
+
+    def test_one_that_is_named_is_a_rival_beside_the_others(self, tickets: Path, encoder: str) -> None:
+        run = fewtune.run(tickets, **FAKE, rivals="majority,tf-idf", sentence_encoder=encoder)
+        assert names(run) == ["majority", "tf-idf", "sentence-encoder", "tuned"]
+        said = {line.answers["sentence-encoder"] for line in run.summary.predictions}
+        assert len(said) > 1 and said <= {row["completion"].strip() for row in part(run, "train") + part(run, "valid")}
+        assert run.summary.evaluation is not None
+        assert run.summary.evaluation.labels["sentence-encoder"].calibration_error is not None
+        assert "sentence-encoder" in {one.against for one in run.summary.differences}
+        assert f"--sentence-encoder {encoder}" in run.summary.command
+
+    def test_naming_one_afterwards_trains_nothing_again_and_leaving_it_out_forgets_it(
+        self, tickets: Path, encoder: str
+    ) -> None:
+        first = fewtune.run(tickets, **FAKE, rivals="base")
+        seen: list[Progress] = []
+        again = fewtune.run(tickets, **FAKE, rivals="base", sentence_encoder=encoder, watch=seen.append)
+        assert again.id == first.id and not [event for event in seen if isinstance(event, Training)]
+        assert names(again) == ["base", "sentence-encoder", "tuned"]
+        assert names(fewtune.run(tickets, **FAKE, rivals="base")) == ["base", "tuned"]
+
+    def test_one_learns_no_texts_and_says_so(self, few_rows: Path, encoder: str) -> None:
+        seen: list[Progress] = []
+        run = fewtune.run(few_rows, **FAKE, rivals="base", sentence_encoder=encoder, watch=seen.append)
+        assert names(run) == ["base", "tuned"]
+        assert any("sentence-encoder was left out: it learns labels" in note for note in notes(seen))
+
+    def test_one_whose_weights_are_damaged_is_left_out_and_what_is_trained_is_kept(
+        self, tickets: Path, encoder: str
+    ) -> None:
+        (Path(encoder) / "model.safetensors").write_bytes(b"damaged")
+        seen: list[Progress] = []
+        run = fewtune.run(tickets, **FAKE, rivals="base", sentence_encoder=encoder, watch=seen.append)
+        assert names(run) == ["base", "tuned"]
+        assert any("sentence-encoder was left out: The sentence encoder could not" in note for note in notes(seen))
+
+    def test_a_folder_that_is_none_stops_the_run_before_anything_is_trained(self, tickets: Path) -> None:
+        seen: list[Progress] = []
+        with pytest.raises(BaseModelError, match=r"No readable modules\.json"):
+            fewtune.run(tickets, **FAKE, sentence_encoder=str(tickets.parent), watch=seen.append)
+        assert not [event for event in seen if isinstance(event, Training)]
+
+    def test_without_its_package_the_extra_is_named(self, tickets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sentence_encoder, "find_spec", lambda _name: None)
+        with pytest.raises(UsageError, match=r"fewtune\[encoder\]"):
+            fewtune.run(tickets, **FAKE, sentence_encoder="owner/encoder")
+
+    @pytest.mark.parametrize("name", ["sentence-encoder", "reference"])
+    def test_who_needs_a_model_is_not_named_as_a_rival_alone(self, tickets: Path, name: str) -> None:
+        with pytest.raises(UsageError, match=f"Name its model with --{name}"):
+            fewtune.run(tickets, **FAKE, rivals=f"base,{name}")

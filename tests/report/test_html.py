@@ -18,7 +18,7 @@ import pytest
 
 from fewtune.cli.app import app
 from fewtune.errors import UnfinishedError, UsageError
-from fewtune.report import first_screen, html, snippets, words
+from fewtune.report import evaluation_tables, first_screen, html, snippets, words
 from fewtune.report.summary import Summary
 
 VOID = {"meta", "br", "img", "input", "link", "hr"}
@@ -86,9 +86,35 @@ def test_the_verdict_comes_first(page: str, summary: Summary) -> None:
 
 
 def test_a_verdict_without_a_reason_is_shown_whole() -> None:
-    assert first_screen.verdict_parts("Nothing can be said.") == ("Nothing can be said.", "")
+    assert first_screen.verdict_parts("Nothing can be said.") == ("Nothing can be said.", "", "")
     long = "A first part that is far too long to stand in large letters over a whole page: the reason"
-    assert first_screen.verdict_parts(long) == (long, "")
+    assert first_screen.verdict_parts(long) == (long, "", "")
+
+
+def test_what_a_verdict_says_after_its_reason_stands_apart() -> None:
+    said = "Tune: on 9 rows its loss is 0.52 lower (95 % interval 0.1 to 0.9). Chosen: 2 epochs. Cost: $0.00."
+    assert first_screen.verdict_parts(said) == (
+        "Tune",
+        "On 9 rows its loss is 0.52 lower (95 % interval 0.1 to 0.9).",
+        "Chosen: 2 epochs. Cost: $0.00.",
+    )
+
+
+def test_the_first_screen_leads_on_to_the_answers_and_to_the_model(summary: Summary) -> None:
+    head = html.render(summary).split("Was tuning worth it?")[0]
+    assert '<a href="#predictions">read the answers</a>, <a href="#use">see how to use the model</a>' in head
+    untuned = html.render(replace(summary, chosen=None, predictions=())).split("Was tuning worth it?")[0]
+    assert "Next:" not in untuned
+    against = replace(summary, verdict="Do not use the tuned model: on 9 rows its loss is 0.1 higher.")
+    said = [title for title, _ in first_screen.first_screen(against).next]
+    assert said == ["see what does as well or better", "read the answers"]
+
+
+def test_settings_that_nobody_gave_are_named_in_one_sentence(summary: Summary) -> None:
+    told = Outline(html.render(replace(summary, settings={"shots": 3, "trials": None, "seeds": []}))).text
+    assert "Settings shots 3 Not given, so that the default holds: trials, seeds. Files" in told
+    told = Outline(html.render(replace(summary, settings={"shots": 3}))).text
+    assert "Not given" not in told
 
 
 def test_the_sections_answer_in_the_order_of_the_questions(page: str) -> None:
@@ -112,6 +138,14 @@ def test_what_the_evaluation_adds_has_a_section_of_its_own(evaluated_page: str) 
     ):
         assert " ".join(said.split()) in outline.text, said
     assert "colour 0" not in outline.text
+
+
+def test_a_judge_that_could_never_be_read_is_not_said_to_have_preferred_anything(evaluated: Summary) -> None:
+    assert evaluated.evaluation
+    silent = replace(evaluated.evaluation.judged[0], wins=0, losses=0, ties=0, unread=57, agreement=None)
+    said = evaluation_tables.judged(silent)
+    assert said.startswith("Between the tuned model and the few-shot prompt gpt-judge gave no verdict")
+    assert "on 57 rows" in said and "preferred" not in said and "tokens" in said
 
 
 def test_a_metric_without_a_better_side_is_shown_and_has_no_verdict(evaluated_page: str) -> None:

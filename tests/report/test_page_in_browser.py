@@ -76,6 +76,13 @@ def test_the_verdict_is_seen_without_scrolling_on_a_telephone(opened: Any, page:
     assert box["x"] >= 0 and box["x"] + box["width"] <= 390
 
 
+def test_what_it_cost_and_what_to_do_next_are_seen_without_scrolling_on_a_telephone(opened: Any, page: str) -> None:
+    seen = opened(page, NARROW).page
+    for place in (".figures", ".next"):
+        box = seen.locator(place).bounding_box()
+        assert box and box["y"] >= 0 and box["y"] + box["height"] <= 844, place
+
+
 def test_no_page_is_wider_than_a_telephone(opened: Any, any_page: str) -> None:
     assert opened(any_page, NARROW).overflow() == 0
 
@@ -189,6 +196,19 @@ def test_pages_are_turned_to_the_last_one_and_back(table: Table) -> None:
     assert table.page.locator("#prediction-pager").is_hidden()
 
 
+def test_the_keyboard_keeps_its_place_where_pages_end(table: Table) -> None:
+    back, on = (table.page.get_by_role("button", name=name) for name in ("previous", "next"))
+    on.focus()
+    for _ in range(5):
+        table.page.keyboard.press("Enter")
+    assert table.count() == "60 rows, 51 to 60 shown"
+    playwright.expect(back).to_be_focused()
+    for _ in range(5):
+        table.page.keyboard.press("Enter")
+    assert table.count() == "60 rows, 1 to 10 shown"
+    playwright.expect(on).to_be_focused()
+
+
 def test_the_files_of_the_page_are_those_of_the_command(table: Table, evaluated: Summary) -> None:
     found = predictions(evaluated)
     assert table.saved("CSV").decode() == prediction_files.to_csv(found)
@@ -267,6 +287,17 @@ def test_a_print_has_no_controls_and_every_section(opened: Any, evaluated_page: 
         assert seen.locator(hidden).first.is_hidden(), hidden
     for section in ("comparison", "predictions", "more", "sweep", "data", "use", "repeat"):
         assert seen.locator(f"#{section} h2").is_visible()
+
+
+def test_no_table_is_cut_off_on_paper(opened: Any, page: str) -> None:
+    paper = {"width": 718, "height": 1000}
+    seen = opened(page, paper).page
+    seen.emulate_media(media="print")
+    wide = "elements => elements.map(one => one.getBoundingClientRect()).map(box => [box.width, box.right])"
+    tables = seen.locator("#comparison .pairs table").evaluate_all(wide)
+    heads = seen.locator("#comparison .pairs tbody th").evaluate_all(wide)
+    assert tables and all(right <= paper["width"] for _, right in tables)
+    assert all(width > 120 for width, _ in heads)
 
 
 def test_many_runs_fit_on_a_telephone_and_their_rows_can_be_filtered(

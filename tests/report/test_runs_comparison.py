@@ -66,6 +66,17 @@ def test_only_rows_that_both_held_out_are_paired_and_that_is_said(summary: Summa
     assert found.notes == ("first and second are compared on the 10 rows that both held out, of 20 and 20.",)
 
 
+def test_a_row_or_two_that_both_held_out_are_not_compared_in_place_of_all(summary: Summary) -> None:
+    first = run(summary, "first", {row: 1.0 + row for row in range(20)})
+    second = run(summary, "second", {row: 1.0 + row for row in range(18, 38)})
+    found = compare_runs((first, second))
+    assert (only(found).paired, only(found).value.interval is not None) == (False, True)
+    assert found.notes == (
+        "first and second held out different rows, all or nearly all of them: "
+        "they are compared by their intervals, not row by row.",
+    )
+
+
 def test_runs_of_other_data_are_compared_by_intervals_and_not_ranked(summary: Summary) -> None:
     first = run(summary, "first", dict.fromkeys(range(20), 1.0))
     second = run(summary, "second", dict.fromkeys(range(20), 0.5), sha256="two")
@@ -76,6 +87,14 @@ def test_runs_of_other_data_are_compared_by_intervals_and_not_ranked(summary: Su
     assert interval is not None and abs(interval.high - interval.low - 2 * 0.02**0.5) < 1e-9
     assert "judged on different data" in found.notes[0] and found.predictions == ()
     assert runs_tables.conclusion(found, (first, second)).startswith("They cannot be ranked")
+
+
+def test_runs_that_were_judged_by_other_references_are_said_to_be(summary: Summary) -> None:
+    first, second = (run(summary, name, dict.fromkeys(range(20), 1.0)) for name in ("first", "second"))
+    told = replace(second, settings={**second.settings, "reference_columns": ["also"]})
+    (note,) = compare_runs((first, told)).notes
+    assert note.startswith("first and second were judged by other further answers (--reference-column)")
+    assert compare_runs((told, replace(first, settings={**first.settings, "reference_columns": ("also",)}))).notes == ()
 
 
 def test_a_run_that_was_not_judged_is_said_to_be_so(summary: Summary) -> None:
@@ -116,7 +135,7 @@ def test_older_runs_are_paired_by_what_their_answers_say(summary: Summary) -> No
     found = compare_runs((first, second))
     paired = {one.metric: one.paired for one in found.differences}
     assert paired == {"loss": False, "chrf": True, "token_accuracy": False, "exact_match": True}
-    assert found.notes == ("second and first are compared in loss, token accuracy by their intervals alone.",)
+    assert found.notes == ("second and first are compared in loss, next token right by their intervals alone.",)
 
 
 def test_hostile_runs_are_shown_and_never_obeyed(hostile_summary: Summary) -> None:

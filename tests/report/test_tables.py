@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from fewtune.report import first_screen, metrics, tables, words
+from fewtune.report import metrics, tables, words
 from fewtune.report.evaluation_part import MetricLine
 from fewtune.report.summary import Summary
 
@@ -109,18 +109,3 @@ def test_a_metric_of_the_run_is_called_as_the_run_calls_it(evaluated: Summary) -
     own = metrics.of(evaluated, "brier")
     assert (own.label, own.direction, own.write(0.25)) == ("Brier score", "lower is better", "0.250")
     assert metrics.of(evaluated, "macro_f1").write(0.5) == f"50.0{words.THIN}%"
-
-
-def test_a_win_that_another_telling_metric_contradicts_is_told_with_a_reservation(summary: Summary) -> None:
-    assert tables.reservation(summary) == ""
-    name = metrics.in_order(summary)[1].name
-    worse = tuple(
-        replace(one, verdict="worse") if (one.metric, one.against) == (name, "base") else one
-        for one in summary.differences
-    )
-    contradicted = replace(summary, differences=worse)
-    said = tables.reservation(contradicted)
-    assert "the untuned base does better: read the answers before you decide" in said
-    assert said in first_screen.first_screen(contradicted).advice
-    assert "every rival that has one" in first_screen.first_screen(contradicted).advice
-    assert tables.reservation(replace(contradicted, verdict="Do not tune: on 9 rows nothing is told.")) == ""

@@ -271,6 +271,20 @@ def test_what_cannot_be_is_refused_by_name(scripted: ScriptedService, changed: d
     assert len(scripted.worker.asked) == before
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"messages": turns("\ud83d")},
+        {"stop": "\ud83d"},
+        {"tools": [{"type": "function", "function": {"name": "\ud83d"}}]},
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": {"title": "\ud83d"}}}},
+    ],
+)
+def test_half_a_character_is_refused(scripted: ScriptedService, changed: dict[str, Any]) -> None:
+    status, error = scripted.refused("/chat/completions", {"model": "pocket", "messages": turns("a"), **changed})
+    assert status == 400 and "half a character" in error["message"]
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     ("code", "wanted"),
@@ -280,6 +294,7 @@ def test_what_cannot_be_is_refused_by_name(scripted: ScriptedService, changed: d
         ("invalid_prompt", BadRequestError),
         ("invalid_schema", BadRequestError),
         ("unsupported", BadRequestError),
+        ("bad_request", BadRequestError),
         ("model_not_found", NotFoundError),
         ("model_unusable", InternalServerError),
     ],

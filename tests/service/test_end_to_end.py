@@ -36,7 +36,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
     assert running.stop() == 0
     log = running.log.read_text(encoding="utf-8")
     assert all(json.loads(line)["level"] == "info" for line in log.splitlines()), log
-    assert "Answered." in log and running.key not in log
+    assert "POST /v1/chat/completions: 200" in log and running.key not in log
     assert not re.search("parcel", log), "neither a prompt nor a suffix"
 
 
@@ -242,7 +242,7 @@ def test_the_snippets_of_a_report_ask_the_runs_own_model(
     (start,) = (code for code in ways.values() if code.startswith("fewtune serve "))
     service = ServiceProcess(tmp_path, *shlex.split(start)[2:])
     try:
-        curl, python = ways["Then with curl"], ways["Or with OpenAI's own client"]
+        curl, python = ways["Then with curl, the key in OPENAI_API_KEY"], ways["Or with OpenAI's own client"]
         for words in (["bash", "-c", curl], [sys.executable, "-c", python]):
             words[2] = words[2].replace(snippets.SERVER, service.address)
             done = subprocess.run(words, env=service.environment, capture_output=True, text=True, timeout=120)
@@ -255,3 +255,22 @@ def test_the_snippets_of_a_report_ask_the_runs_own_model(
         assert said.choices[0].message.content == same
     finally:
         assert service.stop() == 0
+
+
+@pytest.mark.slow
+def test_a_job_that_asks_for_a_sweep_returns_its_winner(service: ServiceProcess, training: Path) -> None:
+    with OpenAI(base_url=service.address, api_key=service.key) as client:
+        file = client.files.create(file=training, purpose="fine-tune")
+        asked = {"fewtune.sweep": "epochs=1,2 learning-rate=3e-4,1e-3"}
+        job = client.fine_tuning.jobs.create(training_file=file.id, model=MODEL, metadata=asked)
+        while job.status not in ENDED:
+            time.sleep(0.2)
+            job = client.fine_tuning.jobs.retrieve(job.id)
+        messages = [event.message for event in client.fine_tuning.jobs.list_events(job.id, limit=100)]
+        assert job.status == "succeeded", (job.error, messages)
+        assert job.hyperparameters.n_epochs in (1, 2)
+        assert any(message.startswith(("Tune: ", "Do not tune: ", "Cannot be told: ")) for message in messages), (
+            messages
+        )
+        answer = client.chat.completions.create(model=str(job.fine_tuned_model), messages=QUESTION)  # type: ignore[arg-type]
+        assert answer.choices[0].message.content

@@ -77,8 +77,9 @@ def test_what_asyncio_tells_of_a_task_has_no_text_of_an_exception(written: Calla
 
 def test_a_line_break_cannot_forge_a_second_line(written: Callable[[], str]) -> None:
     logging.getLogger("any").info("one\n12:00:00 web: forged\u2028\x1b[31m", extra=telling(name="a\rb"))
-    assert len(written().splitlines()) == 1
-    assert "\x1b" not in written()
+    first, *more = written().splitlines()
+    assert "one" in first and all(line.startswith("    ") for line in more)
+    assert "\x1b" not in written() and "\r" not in written()
 
 
 def test_a_json_line_has_its_time_level_process_and_what_is_told() -> None:
@@ -95,7 +96,13 @@ def test_a_json_line_has_its_time_level_process_and_what_is_told() -> None:
         "status": 200,
         "route": "/v1/files",
     }
-    assert PlainLines("web").format(record).endswith(" web: Answered. (status=200 route=/v1/files)")
+
+
+def test_a_person_reads_what_stands_beside_a_message_only_where_something_is_wrong() -> None:
+    record = logging.makeLogRecord({"msg": "GET /v1/files: 200", "levelno": 20, "levelname": "INFO", "told": {"ms": 3}})
+    assert PlainLines("web").format(record).endswith(" web: GET /v1/files: 200")
+    record.levelno, record.levelname = 40, "ERROR"
+    assert PlainLines("web").format(record).endswith(" web: error: GET /v1/files: 200 (ms=3)")
 
 
 def test_the_reason_of_the_operating_system_is_kept(written: Callable[[], str]) -> None:

@@ -74,6 +74,7 @@ def test_a_request_is_logged_by_its_route_with_key_and_project_and_without_what_
     answer = ask(app, f"/v1/files/{PROMPT}?after={PROMPT}", headers=bearing(key))
     assert answer.status_code == 404
     (record,) = [one for one in caplog.records if one.name == "fewtune.requests"]
+    assert record.message == "GET /v1/files/{file_id}: 404"
     told = record.told  # type: ignore[attr-defined]
     assert told.pop("ms") >= 0
     assert told.pop("key").startswith("key_")
@@ -93,11 +94,13 @@ def test_requests_are_counted_by_route_and_status_however_many_paths_are_tried(a
     ask(app, "/v1/files")
     for number in range(3):
         ask(app, f"/v1/nothing/{number}", headers=bearing(key))
+        ask(app, "/v1/files", method=f"INVENT{number}", headers=bearing(key))
     found = {labels: value for (name, labels), value in numbers(app).items() if name == "fewtune_requests_total"}
     assert found["GET", "/v1/files", "200"] == 1
     assert found["GET", "unmatched", "401"] == 1
     assert found["GET", "unmatched", "404"] == 3
-    assert len(found) == 3
+    assert found["OTHER", "/v1/files", "405"] == 3
+    assert len(found) == 4
 
 
 def test_the_numbers_tell_jobs_by_state_and_room_on_the_disk(app: FastAPI, settings: ServiceSettings) -> None:

@@ -74,44 +74,59 @@ def do(queue: Queue, engine: Engine, folder: Path, claim: Claim) -> None:
     queue.end(claim, "succeeded", fine_tuned_model=f"ft:{claim.job}", result_files=[results.id])
 
 
-def fork(play: Callable[[Engine, Path], None], where: str, folder: Path) -> int:
-    child = os.fork()
-    if child:
-        return child
-    try:
-        play(open_service_database(where), folder)
-    except BaseException as error:
-        print(f"{play.__name__}: {error!r}", file=sys.stderr)
-    finally:
-        # Nobody ends by himself.
-        os._exit(1)
+class Child:
+    """A process that plays one of the roles for ever."""
+
+    def __init__(self, play: Callable[[Engine, Path], None], where: str, folder: Path) -> None:
+        self._ready, told = os.pipe()
+        self.pid = os.fork()
+        if not self.pid:
+            try:
+                engine = open_service_database(where)
+                os.write(told, b".")
+                play(engine, folder)
+            except BaseException as error:
+                print(f"{play.__name__}: {error!r}", file=sys.stderr)
+            finally:
+                # Nobody ends by himself.
+                os._exit(1)
+        os.close(told)
+
+    def wait_until_it_works(self) -> None:
+        os.read(self._ready, 1)
+        os.close(self._ready)
+
+    def stop_until_its_lease_is_over(self) -> None:
+        """It comes back when another one holds its job."""
+        os.kill(self.pid, signal.SIGSTOP)
+        time.sleep(LEASE_SECONDS + 0.1)
+        os.kill(self.pid, signal.SIGCONT)
+        time.sleep(0.02)
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+        _, status = os.waitpid(self.pid, 0)
+        if not os.WIFSIGNALED(status):
+            sys.exit("a process ended by itself")
 
 
 def main(where: str, folder: Path, kills: int) -> None:
     chance = random.Random(kills)
     (folder / LOG).touch()
     roles = [make_jobs, work, work]
-    children = [fork(role, where, folder) for role in roles]
-    done = 0
-    # On a busy machine processes may be killed before they get anywhere; then there are more kills.
-    while done < kills or acknowledged(folder) < kills // 2:
-        done += 1
-        time.sleep(chance.uniform(0.03, 0.12))
-        chosen = chance.randrange(len(children))
-        if chance.random() < 0.2:
-            # It comes back when another one holds its job.
-            os.kill(children[chosen], signal.SIGSTOP)
-            time.sleep(LEASE_SECONDS + 0.1)
-            os.kill(children[chosen], signal.SIGCONT)
-            time.sleep(0.02)
-        os.kill(children[chosen], signal.SIGKILL)
-        _, status = os.waitpid(children[chosen], 0)
-        if os.WTERMSIG(status) != signal.SIGKILL:
-            sys.exit("a process ended by itself")
-        children[chosen] = fork(roles[chosen], where, folder)
+    children = [Child(role, where, folder) for role in roles]
+    while acknowledged(folder) < 5:
+        time.sleep(0.01)
+    for _ in range(kills):
+        chosen = chance.randrange(len(roles))
+        children[chosen].wait_until_it_works()
+        time.sleep(chance.uniform(0, 0.1))
+        if chance.random() < 0.1:
+            children[chosen].stop_until_its_lease_is_over()
+        children[chosen].kill()
+        children[chosen] = Child(roles[chosen], where, folder)
     for child in children:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        child.kill()
     engine = open_service_database(where)
     work(engine, folder, until_done=True)
     engine.dispose()

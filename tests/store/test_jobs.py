@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from fewtune.errors import QuotaError, UsageError
 from fewtune.store.jobs import Jobs
 from fewtune.store.queue import Queue
-from fewtune.store.service_database import writing
+from fewtune.store.service_database import open_service_database, writing
 from fewtune.store.service_schema import creations
 from standin.clock import Clock
 from standin.service_jobs import create, new_job
@@ -48,9 +48,10 @@ def test_a_new_job_is_what_was_asked_for_and_waits_to_be_validated(jobs: Jobs) -
     assert {name: getattr(job, name) for name in vars(new_job())} == vars(new_job(**asked))
     assert (job.state, job.stage, job.attempts, job.result_files) == ("validating_files", "validate", 0, [])
     assert (job.finished_at, job.error, job.fine_tuned_model, job.trained_tokens) == (None,) * 4
-    created, mapped = messages(jobs, job.id)
+    created, mapped, kept = messages(jobs, job.id)
     assert created == f"Created fine-tuning job: {job.id}"
     assert "gpt-4o-mini-2024-07-18" in mapped and "pocket" in mapped
+    assert "Nothing is sent to Weights & Biases" in kept
 
 
 def test_numbers_rise_by_one(jobs: Jobs) -> None:
@@ -116,7 +117,9 @@ def test_a_hundred_identical_retries_at_once_make_one_job(jobs: Jobs) -> None:
     assert [one.id for one in jobs.list("red").items] == list(made)
 
 
-def test_processes_that_race_with_one_key_make_one_job(jobs: Jobs, where: str | Path) -> None:
+def test_processes_that_open_a_new_database_at_once_and_race_with_the_same_keys_make_one_job_of_each(
+    where: str | Path,
+) -> None:
     code = """
 import sys
 from fewtune.store.jobs import Jobs
@@ -129,9 +132,12 @@ engine.dispose()
 """
     command = [sys.executable, "-c", f"import sys; sys.path[:0] = {sys.path!r}\n{code}", str(where)]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    told = [process.communicate(timeout=60)[0].split() for process in processes]
+    told = [process.communicate(timeout=100)[0].split() for process in processes]
     assert told[0] == told[1] == told[2]
-    assert len(set(told[0])) == 10 == len(jobs.list("red").items)
+    assert len(set(told[0])) == 10
+    engine = open_service_database(where)
+    assert [one.id for one in Jobs(engine).list("red").items] == told[0][::-1]
+    engine.dispose()
 
 
 def test_a_project_may_have_so_many_waiting_jobs(jobs: Jobs, queue: Queue) -> None:

@@ -68,3 +68,14 @@ def test_the_last_use_is_noted_to_the_minute(engine: Engine, clock: Clock) -> No
         keys.verify(secret)
         noted.append(keys.list()[0].last_used_at)
     assert noted == [1_800_000_000, 1_800_000_000, 1_800_000_070]
+
+
+def test_a_key_is_good_while_nothing_can_be_written(tmp_path: Path, clock: Clock) -> None:
+    engine = open_service_database(tmp_path / "service.db")
+    keys = Keys(engine, clock=clock)
+    record, secret = keys.create("laptop")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA query_only = ON")
+    assert keys.verify(secret) == Caller(key_id=record.id, project="default", admin=False)
+    assert keys.list()[0].last_used_at is None
+    engine.dispose()

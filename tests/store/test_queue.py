@@ -92,9 +92,7 @@ def test_a_late_worker_changes_nothing(jobs: Jobs, queue: Queue, clock: Clock) -
 
 
 @pytest.mark.parametrize("over", ["ended", "released", "cancelled"])
-def test_nothing_is_written_after_a_job_was_let_go(
-    jobs: Jobs, queue: Queue, clock: Clock, over: str, late: str
-) -> None:
+def test_nothing_is_written_after_a_job_was_let_go(jobs: Jobs, queue: Queue, clock: Clock, over: str) -> None:
     job = create(jobs).id
     (claim,) = queue.claim("a", seconds=30)
     if over == "ended":

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import sqlite3
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,7 +25,7 @@ def version(engine: Engine) -> list[int]:
         return list(connection.execute(select(versions.c.version).order_by(versions.c.version)).scalars())
 
 
-def test_a_new_schema_has_every_table_and_the_newest_version(engine: Engine) -> None:
+def test_a_new_database_has_every_table_and_the_newest_version(engine: Engine) -> None:
     with reading(engine) as connection:
         for table in schema.tables.values():
             assert connection.execute(select(table)).all() == [] or table is versions
@@ -51,7 +50,7 @@ def test_a_database_of_a_newer_version_is_refused_and_left_alone(engine: Engine,
     assert version(engine)[-1] == newer
 
 
-def test_threads_that_open_a_new_schema_at_the_same_moment_all_succeed(where: str | Path) -> None:
+def test_threads_that_open_a_new_database_at_the_same_moment_all_succeed(where: str | Path) -> None:
     barrier = Barrier(6)
 
     def open_together() -> list[int]:
@@ -64,12 +63,6 @@ def test_threads_that_open_a_new_schema_at_the_same_moment_all_succeed(where: st
     with ThreadPoolExecutor(6) as threads:
         found = [one.result() for one in [threads.submit(open_together) for _ in range(6)]]
     assert found == [list(range(1, len(MIGRATIONS) + 1))] * 6
-
-
-def test_processes_that_open_a_new_schema_at_once_all_succeed(where: str | Path) -> None:
-    code = "import sys; from fewtune.store.service_database import open_service_database as o; o(sys.argv[1]).dispose()"
-    processes = [subprocess.Popen([sys.executable, "-c", code, str(where)]) for _ in range(3)]
-    assert [process.wait(60) for process in processes] == [0, 0, 0]
 
 
 def test_what_fails_within_a_transaction_leaves_nothing(engine: Engine) -> None:
@@ -124,6 +117,15 @@ class TestSQLite:
         full = 2
         assert said == {"journal_mode": "wal", "synchronous": full, "foreign_keys": 1}
 
+    def test_nobody_else_may_read_it(self, tmp_path: Path) -> None:
+        engine = open_service_database(tmp_path / "service" / "service.db")
+        with writing(engine) as connection:
+            connection.execute(insert(files).values(**a_file("a")))
+        modes = {one.name: one.stat().st_mode & 0o777 for one in (tmp_path / "service").iterdir()}
+        engine.dispose()
+        assert {modes[f"service.db{ending}"] for ending in ("", "-wal", "-shm")} == {0o600}
+        assert (tmp_path / "service").stat().st_mode & 0o777 == 0o700
+
     def test_a_file_that_is_no_database_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "service.db").write_bytes(b"these are not the tables you are looking for " * 50)
         with pytest.raises(UsageError, match=r"cannot be used.*fewtune restore"):
@@ -153,7 +155,7 @@ SECRET = "open-sesame"
 
 
 class TestPostgreSQL:
-    @pytest.mark.parametrize("query", ["", f"?password={SECRET}"])
+    @pytest.mark.parametrize("query", ["", f"?password={SECRET}", f"?sslmode={SECRET}"])
     def test_a_server_that_does_not_answer_is_told_without_the_password(self, query: str) -> None:
         pytest.importorskip("psycopg")
         with pytest.raises(ProviderError, match="does not answer") as caught:
@@ -172,6 +174,11 @@ class TestPostgreSQL:
         with pytest.raises(UsageError, match="postgresql://USER:PASSWORD@HOST/DATABASE") as caught:
             open_service_database(url)
         assert SECRET not in str(caught.value) and caught.value.__cause__ is None
+
+    def test_a_password_with_an_at_sign_is_not_taken_for_a_host_and_shown(self) -> None:
+        with pytest.raises(UsageError, match="%40") as caught:
+            open_service_database(f"postgresql://me:a@{SECRET}@127.0.0.1:1/base")
+        assert SECRET not in str(caught.value)
 
     def test_without_its_driver_the_extra_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "psycopg", None)

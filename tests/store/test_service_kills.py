@@ -25,8 +25,8 @@ def test_killed_processes_lose_nothing_and_do_nothing_twice(
     engine: Engine, where: str | Path, tmp_path: Path, kills: int
 ) -> None:
     if not is_sqlite(engine):
-        # It takes a process longer to connect there than to be killed.
-        kills //= 5
+        # To connect to it takes a process long.
+        kills //= 3
     command = [sys.executable, "-m", "standin.service_kills", str(where), str(tmp_path), str(kills)]
     paths = os.pathsep.join(path for path in sys.path if path)
     ended = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, stderr=subprocess.PIPE, text=True)
@@ -62,7 +62,7 @@ def _assert_each_job_was_done_once(engine: Engine) -> None:
         wanted = [f"Created fine-tuning job: {job.id}", *(f"Step {step}" for step in range(1, STEPS + 1))]
         assert [told.pop((job.id, message)) for message in wanted] == [1] * (STEPS + 1)
     assert not told
-    assert any(job.attempts > 1 for job in made), "no worker was killed over its job"
+    assert any(job.attempts > 1 for job in made), "no worker was killed over its job, so this tested nothing"
 
 
 def _assert_every_file_is_whole(engine: Engine, folder: Path) -> None:

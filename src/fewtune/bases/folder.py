@@ -31,25 +31,34 @@ def locate(base: str) -> Path:
     """
     if base == BUILT_IN:
         return Path(str(files("fewtune") / "bases" / BUILT_IN))
-    folder = Path(base).expanduser()
+    found = find(base, "base")
+    if found is None:
+        raise UsageError(
+            f"There is no base {base!r}: no such folder, and not a hub id of the form owner/name.",
+            fix=f"Use {BUILT_IN!r} for the built-in base, or give the path of a model folder.",
+        )
+    return found
+
+
+def find(name: str, kind: str) -> Path | None:
+    """A local folder, or that of a hub id, which is fetched; None for what is neither.
+
+    `kind` is what an error calls it. Raises ProviderError when the hub cannot be reached.
+    """
+    folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
-    if _HUB_ID.fullmatch(base) and not folder.parent.is_dir():
-        return _fetch(base)
-    raise UsageError(
-        f"There is no base {base!r}: no such folder, and not a hub id of the form owner/name.",
-        fix=f"Use {BUILT_IN!r} for the built-in base, or give the path of a model folder.",
-    )
+    return _fetch(name, kind) if _HUB_ID.fullmatch(name) and not folder.parent.is_dir() else None
 
 
-def _fetch(hub_id: str) -> Path:
+def _fetch(hub_id: str, kind: str) -> Path:
     from huggingface_hub import snapshot_download  # pyright: ignore[reportUnknownVariableType]
 
     try:
         return Path(snapshot_download(hub_id, allow_patterns=["*.safetensors", "*.json", "*.jinja"]))
     except (OSError, ValueError) as error:
         raise ProviderError(
-            f"The base {hub_id!r} could not be fetched from the hub: {type(error).__name__}.",
+            f"The {kind} {hub_id!r} could not be fetched from the hub: {type(error).__name__}.",
             fix="Check the name and the network, or give the path of a folder that holds it.",
         ) from error
 
@@ -60,24 +69,28 @@ def describe(base: str) -> dict[str, Any]:
     Raises BaseModelError for a folder that is no model, that wants to run code of its own, or that
     keeps its weights in pickle files.
     """
-    folder = locate(base)
+    return safe_config(locate(base), "base")
+
+
+def safe_config(folder: Path, kind: str) -> dict[str, Any]:
+    """The config.json of a model that transformers is to load; `kind` is what an error calls it. Raises as above."""
     try:
         config: dict[str, Any] = dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise BaseModelError(
-            "No readable config.json in the base's folder.",
+            f"No readable config.json in the {kind}'s folder.",
             where=str(folder),
             fix="Give a folder as transformers saves it: config.json, tokenizer.json, *.safetensors.",
         ) from error
     if "auto_map" in config:
         raise BaseModelError(
-            "The base wants to run code of its own (auto_map in config.json); that is never done.",
+            f"The {kind} wants to run code of its own (auto_map in config.json); that is never done.",
             where=str(folder),
-            fix="Choose a base whose architecture transformers knows.",
+            fix="Choose one whose architecture transformers knows.",
         )
     if not any(folder.glob("*.safetensors")):
         raise BaseModelError(
-            "No .safetensors weights in the base's folder; pickled weights are not read.",
+            f"No .safetensors weights in the {kind}'s folder; pickled weights are not read.",
             where=str(folder),
             fix="Convert the weights to safetensors first.",
         )

@@ -89,6 +89,10 @@ AveragedCheckpoints = Annotated[
 ]
 PromptColumn = Annotated[str | None, typer.Option("--prompt-column", help="Column that holds what is given.")]
 CompletionColumn = Annotated[str | None, typer.Option("--completion-column", help="Column that holds what is wanted.")]
+ReferenceColumns = Annotated[
+    list[str] | None,
+    typer.Option("--reference-column", help="Column of further good answers, judged by only; may be repeated."),
+]
 PromptTemplate = Annotated[
     str | None, typer.Option("--prompt-template", help="Prompt from several columns, as in '{title} ({year})'.")
 ]
@@ -123,6 +127,12 @@ Rivals = Annotated[
         "--rivals",
         help="Who answers beside the tuned model, of: base, few-shot, few-shot-nearest, majority, nearest-answer, "
         "tf-idf, runner-up; or all. Default: by the task.",
+    ),
+]
+SentenceEncoder = Annotated[
+    str | None,
+    typer.Option(
+        "--sentence-encoder", help="For labels, a rival over this encoder's vectors: a model folder or a hub id."
     ),
 ]
 Reference = Annotated[

@@ -25,6 +25,22 @@ Database = Annotated[
     str | None,
     typer.Option("--database", help="postgresql://… in place of SQLite in the folder; also FEWTUNE_DATABASE_URL."),
 ]
+Bases = Annotated[
+    list[str] | None,
+    typer.Option("--base", help="A base that may be tuned, as for run; may be repeated, the first is the default."),
+]
+Aliases = Annotated[
+    list[str] | None,
+    typer.Option("--alias", metavar="NAME=BASE", help="Let NAME in a request mean BASE; may be repeated."),
+]
+AllowedHosts = Annotated[
+    list[str] | None,
+    typer.Option("--allowed-host", help="Name or address that clients reach this by; may be repeated."),
+]
+AllowedOrigins = Annotated[
+    list[str] | None,
+    typer.Option("--allowed-origin", help="Origin of web pages that may call, as in https://a.example; repeat."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -41,14 +57,8 @@ def serve(
     host: Annotated[str, typer.Option("--host", help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="0 takes a free one.", min=0, max=65535)] = 8484,
     workers: Annotated[int, typer.Option("--workers", help="Processes that train and answer.", min=1, max=64)] = 1,
-    base: Annotated[
-        list[str] | None,
-        typer.Option("--base", help="A base that may be tuned, as for run; may be repeated, the first is the default."),
-    ] = None,
-    alias: Annotated[
-        list[str] | None,
-        typer.Option("--alias", metavar="NAME=BASE", help="Let NAME in a request mean BASE; may be repeated."),
-    ] = None,
+    base: Bases = None,
+    alias: Aliases = None,
     aliases: Annotated[
         bool, typer.Option("--aliases/--no-aliases", help="Let the names of models that OpenAI tunes mean --base.")
     ] = True,
@@ -57,14 +67,8 @@ def serve(
     ] = None,
     folder: Folder = None,
     database: Database = None,
-    allowed_host: Annotated[
-        list[str] | None,
-        typer.Option("--allowed-host", help="Name or address that clients reach this by; may be repeated."),
-    ] = None,
-    allowed_origin: Annotated[
-        list[str] | None,
-        typer.Option("--allowed-origin", help="Origin of web pages that may call, as in https://a.example; repeat."),
-    ] = None,
+    allowed_host: AllowedHosts = None,
+    allowed_origin: AllowedOrigins = None,
     base64_results: Annotated[
         bool, typer.Option("--base64-results", help="Give result files in base64, as older scripts expect.")
     ] = False,

@@ -93,7 +93,7 @@ def other_separator(columns: Sequence[str]) -> str | None:
     return None
 
 
-def named(columns: Sequence[str], name: str, where: str) -> str:
+def named(columns: Sequence[str], name: str, where: str, advice: str = _ADVICE) -> str:
     """The column of that name, whatever its case; raises DataError, with the nearest name, where there is none."""
     alike = [column for column in columns if column == name]
     alike = alike or [column for column in columns if _folded(column) == _folded(name)]
@@ -102,7 +102,7 @@ def named(columns: Sequence[str], name: str, where: str) -> str:
     raise DataError(
         f"There is no single column {name!r}; there are {listed(columns)}.",
         where=where,
-        fix=f"{nearest(name, columns)}{_ADVICE}",
+        fix=f"{nearest(name, columns)}{advice}",
     )
 
 

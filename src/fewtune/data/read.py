@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
+from fewtune.data.columns import listed
 from fewtune.data.formats.open import open_data
 from fewtune.data.records import Table
 from fewtune.data.shapes.recognise import recognise
-from fewtune.data.shapes.shape import Columns
+from fewtune.data.shapes.shape import Columns, Shape
 from fewtune.errors import DataError
 from fewtune.types import Example
 
@@ -90,8 +91,16 @@ def _part(table: Table, columns: Columns, first_row: int) -> _Part:
         prompt_columns=shape.prompt_columns,
         completion_column=shape.completion_column,
         ignored_columns=tuple(column for column in table.columns if column not in shape.used_columns),
-        notes=(*table.notes, *shape.notes),
+        notes=(*table.notes, *shape.notes, *_references_noted(shape, examples)),
     )
+
+
+def _references_noted(shape: Shape, examples: Sequence[Example]) -> tuple[str, ...]:
+    if not shape.reference_columns:
+        return ()
+    having = sum(bool(example.references) for example in examples)
+    counted = f"{having:,} of {len(examples):,} rows"
+    return (f"Further good answers, in {counted}, are read from {listed(shape.reference_columns)}: judged by only.",)
 
 
 def _notes(parts: Sequence[_Part]) -> Iterator[str]:

@@ -1,13 +1,16 @@
-"""TF-IDF and logistic regression: for labels the honest cheap rival, by scikit-learn."""
+"""Logistic regression over words, or over vectors of texts: for labels the honest cheap rivals, by scikit-learn."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from fewtune.types import Example
 
@@ -37,18 +40,33 @@ def classify(train: Sequence[Example], prompts: Sequence[str]) -> tuple[Labelled
     if len(set(labels)) < 2 or not prompts:
         return None
     text: Any = import_module("sklearn.feature_extraction.text")
-    linear: Any = import_module("sklearn.linear_model")
     words = text.TfidfVectorizer(sublinear_tf=True, token_pattern=r"(?u)\w+")
     try:
         seen = words.fit_transform([example.prompt for example in train])
     except ValueError:
         return None
+    return _labelled_by(seen, labels, words.transform(prompts))
+
+
+def classify_vectors(
+    embed: Callable[[Sequence[str]], npt.NDArray[np.float32]], train: Sequence[Example], prompts: Sequence[str]
+) -> tuple[Labelled, ...] | None:
+    """The same over vectors of the prompts, of length 1 each: `embed` gives an array of (texts, width)."""
+    labels = [example.completion.strip() for example in train]
+    if len(set(labels)) < 2 or not prompts:
+        return None
+    vectors = embed([*(example.prompt for example in train), *prompts])
+    return _labelled_by(vectors[: len(train)], labels, vectors[len(train) :])
+
+
+def _labelled_by(seen: Any, labels: Sequence[str], asked: Any) -> tuple[Labelled, ...]:
+    linear: Any = import_module("sklearn.linear_model")
     with warnings.catch_warnings():
         # It asks whether many labels were meant as numbers, and says where it stopped before it was done.
         warnings.simplefilter("ignore")
         model = linear.LogisticRegression(C=_STRENGTH, max_iter=_MOST_ITERATIONS).fit(seen, labels)
-    scores = model.predict_log_proba(words.transform(prompts)).tolist()
     known = [str(label) for label in model.classes_]
+    scores = model.predict_log_proba(asked).tolist()
     return tuple(_labelled(dict(zip(known, row, strict=True))) for row in scores)
 
 

@@ -68,6 +68,11 @@ def raised(measured: Measured) -> Measured:
     return replace(measured, value=_exp(measured.value), interval=interval)
 
 
+def bounded(interval: Interval | None, low: float, high: float) -> Interval | None:
+    """The part of it that is possible: a studentised interval does not know that a share ends at 0 and 1."""
+    return interval and Interval(low=max(interval.low, low), high=min(interval.high, high))
+
+
 def _exp(value: float) -> float:
     """Bounded, since a document cannot say infinity."""
     return math.exp(min(value, _LARGEST))
@@ -146,6 +151,7 @@ SPOKEN = {
     "majority": "the most frequent answer",
     "nearest-answer": "the nearest row",
     "tf-idf": "the TF-IDF classifier",
+    "sentence-encoder": "the sentence-encoder classifier",
 }
 """Rivals as a sentence names them."""
 

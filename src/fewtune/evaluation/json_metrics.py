@@ -78,12 +78,22 @@ def field_counts(row: Row) -> Sequence[float] | None:
 
 
 def _leaves_of(row: Row) -> tuple[Counter[tuple[str, str]], Counter[tuple[str, str]]] | None:
-    """None where there is no answer, or the expected text has no fields; an answer that is not JSON has none either."""
-    wanted = parsed(row.expected)
-    if row.answer is None or wanted is INVALID:
+    """Those of the expected value, or of the reference that the answer comes nearest to, and those of the answer.
+
+    None where there is no answer, or no good answer is JSON; an answer that is not JSON has no leaves either.
+    """
+    accepted = [value for text in row.accepted if (value := parsed(text)) is not INVALID]
+    if row.answer is None or not accepted:
         return None
-    said = parsed(row.answer)
-    return Counter(_leaves(wanted, "")), Counter(() if said is INVALID else _leaves(said, ""))
+    answer = parsed(row.answer)
+    said = Counter(() if answer is INVALID else _leaves(answer, ""))
+    wanted = max((Counter(_leaves(value, "")) for value in accepted), key=lambda leaves: _likeness(leaves, said))
+    return wanted, said
+
+
+def _likeness(wanted: Counter[tuple[str, str]], said: Counter[tuple[str, str]]) -> float:
+    """F1 of the row alone; there is always a leaf that is wanted."""
+    return 2 * (wanted & said).total() / (wanted.total() + said.total())
 
 
 def _leaves(value: object, path: str) -> Iterator[tuple[str, str]]:

@@ -64,11 +64,18 @@ def same_label(answer: str, expected: str) -> float:
     return float(label_key(answer) == label_key(expected))
 
 
+def counted_label(said: str, row: Row) -> str:
+    """What was said; where it is another good answer of the row, the expected label in its place."""
+    return row.expected if label_key(said) in map(label_key, row.references) else said
+
+
 def label_answers(rows: Sequence[Row], labels: Sequence[str]) -> LabelAnswers:
     """The table by label, what was taken for what, and calibration; rows without an answer are left out."""
     spelt = _spellings(rows, labels)
     pairs = Counter(
-        (spelt[label_key(row.expected)], spelt.get(label_key(row.answer), "")) for row in rows if row.answer is not None
+        (spelt[label_key(row.expected)], spelt.get(label_key(counted_label(row.answer, row)), ""))
+        for row in rows
+        if row.answer is not None
     )
     expected, answered = Counter[str](), Counter[str]()
     for (wanted, said), count in pairs.items():
@@ -101,7 +108,7 @@ def calibration(rows: Sequence[Row]) -> tuple[Bin, ...]:
     for row in rows:
         if row.label is not None and row.confidence is not None:
             place = min(_BINS - 1, int(row.confidence * _BINS))
-            bins.setdefault(place, []).append((row.confidence, same_label(row.label, row.expected)))
+            bins.setdefault(place, []).append((row.confidence, _is_right(row.label, row)))
     return tuple(
         Bin(
             rows=len(bins[place]),
@@ -123,7 +130,9 @@ def calibration_error(bins: Sequence[Bin]) -> float | None:
 
 def _macro_f1(rows: Sequence[Row]) -> Column:
     """The mean over the labels that held-out rows have, so that every system is measured by the same labels."""
-    pairs = [(label_key(row.expected), label_key(row.answer)) for row in rows if row.answer is not None]
+    pairs = [
+        (label_key(row.expected), label_key(counted_label(row.answer, row))) for row in rows if row.answer is not None
+    ]
     if not pairs:
         return Column(values=(None,) * len(rows), own=False)
     expected = Counter(wanted for wanted, _ in pairs)
@@ -144,6 +153,10 @@ def _macro_f1(rows: Sequence[Row]) -> Column:
 
     alone = [without(wanted, said) for wanted, said in pairs]
     return spread([row.answer is not None for row in rows], total / len(scores), alone)
+
+
+def _is_right(label: str, row: Row) -> float:
+    return same_label(counted_label(label, row), row.expected)
 
 
 def _f1(right: int, rows: int, answered: int) -> float:
@@ -178,6 +191,6 @@ LABELS: tuple[Metric, ...] = (
         higher_is_better=True,
         binary=True,
         tasks=("labels",),
-        column=by_row(lambda row: None if row.label is None else same_label(row.label, row.expected)),
+        column=by_row(lambda row: None if row.label is None else _is_right(row.label, row)),
     ),
 )

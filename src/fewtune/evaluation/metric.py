@@ -78,6 +78,11 @@ class Metric:
     """Brought by the user."""
 
     @property
+    def most(self) -> float | None:
+        """The largest value there can be, where the unit says that none is below 0; None where it says neither."""
+        return None if self.own else {"share": 1.0, "points": 100.0}.get(self.unit)
+
+    @property
     def compared(self) -> bool:
         return self.higher_is_better is not None and not self.logarithmic
 

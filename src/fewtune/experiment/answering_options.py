@@ -21,6 +21,8 @@ class AnsweringOptions(TypedDict, total=False):
     """Answers to each held-out row, to see how much they differ; the first one is measured. 1 unless given."""
     rivals: str | Sequence[str] | None
     """Who answers beside the tuned model, as in "base,few-shot,nearest-answer", or "all"; by default by the task."""
+    sentence_encoder: str | None
+    """For labels, a rival over the vectors of this encoder: a model folder or a hub id; needs `fewtune[encoder]`."""
     reference: str | None
     """A bigger model to stand beside, by its name at an OpenAI-compatible address."""
     reference_url: str | None
@@ -52,6 +54,7 @@ def with_answering(settings: RunSettings, options: Mapping[str, Any]) -> RunSett
         shots=_count("shots", given.get("shots"), settings.shots, 0),
         samples=_count("samples", given.get("samples"), settings.samples, 1),
         rivals=read_rivals(given.get("rivals")),
+        sentence_encoder=given.get("sentence_encoder"),
         reference=given.get("reference"),
         reference_url=given.get("reference_url"),
         judge=given.get("judge"),

@@ -95,7 +95,9 @@ class Evaluation:
             )
         for name in set(SYSTEMS) - {system.name for system in writers}:
             self.sampling.store.forget_predictions(self.sampling.run_id, name)
-        found = looked_up(self._known, wanted, self.sampling.watch, named=settings.rivals is not None)
+        found = looked_up(
+            self._known, wanted, settings.sentence_encoder, self.sampling.watch, named=settings.rivals is not None
+        )
         self.sampling.store.put_predictions(self.sampling.run_id, found)
         answer(self.sampling, writers, self.prepared, settings.samples)
         if self.prepared.task.kind == "labels":

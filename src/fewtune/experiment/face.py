@@ -19,7 +19,7 @@ from fewtune.experiment.axes import check_single, read_axes
 from fewtune.experiment.display import RunList
 from fewtune.experiment.estimating import Estimate
 from fewtune.experiment.folder import is_held
-from fewtune.experiment.given import halving_given, recipe_named, size_given
+from fewtune.experiment.given import columns_given, halving_given, recipe_named, size_given
 from fewtune.experiment.named_metrics import named_metrics
 from fewtune.experiment.notebook import watched
 from fewtune.experiment.options import Options, RunOptions
@@ -268,6 +268,7 @@ def _execute(data: str, options: RunOptions, *, evaluate: bool, single: bool = F
         metrics=tuple(metrics),
         primary=options.get("primary"),
         json_schema=None if (schema := options.get("json_schema")) is None else str(schema),
+        reference_columns=columns_given(options.get("reference_columns")),
     )
     settings = with_answering(settings, options)
     if single:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from fewtune.errors import UsageError
 
@@ -14,6 +15,11 @@ def recipe_named(given: str | None) -> str | None:
             fix="There are chat and completion; openai-2022 only prepares: fewtune prepare DATA --recipe openai-2022.",
         )
     return given
+
+
+def columns_given(given: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Several names, or one by itself."""
+    return (given,) if isinstance(given, str) else tuple(given or ())
 
 
 def size_given(given: float | None) -> float | int | None:

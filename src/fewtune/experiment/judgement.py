@@ -5,10 +5,19 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from fewtune.evaluation.comparison import Compared, Measured, compare, corrected, raised, summarise, verdict_sentence
+from fewtune.evaluation.comparison import (
+    Compared,
+    Measured,
+    bounded,
+    compare,
+    corrected,
+    raised,
+    summarise,
+    verdict_sentence,
+)
 from fewtune.evaluation.json_metrics import INVALID as NO_JSON
 from fewtune.evaluation.json_metrics import Field, fields, plain
 from fewtune.evaluation.label_metrics import LabelAnswers, label_answers, label_key
@@ -83,7 +92,7 @@ def judge(
         measured={name: _measured(measures.metrics, found) for name, found in columns.items()},
         compared=compared,
         row_values={name: _row_values(found) for name, found in columns.items()},
-        invalid={name: [_invalid(row.answer, measures) for row in answered] for name, answered in systems.items()},
+        invalid={name: [_invalid(row, measures) for row in answered] for name, answered in systems.items()},
         references=references,
         labels={
             name: label_answers(one, measures.task.labels)
@@ -98,14 +107,20 @@ def judge(
 
 
 def _references(rows: Sequence[Example], kind: str) -> list[tuple[str, ...]]:
-    """Held-out rows with the same prompt are references of each other, but two labels of one prompt a contradiction."""
+    """What the data give as further good answers; besides, held-out rows with the same prompt are references of each
+    other, but two labels of one prompt a contradiction."""
     asked: dict[str, list[str]] = defaultdict(list)
     for row in rows:
-        asked[row.prompt.strip()].append(row.completion)
-    if kind == "labels":
-        return [()] * len(rows)
+        if kind != "labels":
+            asked[row.prompt.strip()] += (row.completion, *row.references)
     return [
-        tuple(dict.fromkeys(one for one in asked[row.prompt.strip()] if one.strip() != row.completion.strip()))
+        tuple(
+            dict.fromkeys(
+                one
+                for one in (*row.references, *asked.get(row.prompt.strip(), ()))
+                if one.strip() != row.completion.strip()
+            )
+        )
         for row in rows
     ]
 
@@ -176,6 +191,8 @@ def _measured(metrics: Sequence[Metric], columns: Mapping[str, Column]) -> dict[
 
 def _summary(metric: Metric, values: Sequence[float]) -> Measured:
     found = summarise(values, binary=metric.binary)
+    if metric.most is not None:
+        found = replace(found, interval=bounded(found.interval, 0.0, metric.most))
     return raised(found) if metric.logarithmic else found
 
 
@@ -206,7 +223,8 @@ def _against(
     if not pairs:
         return None
     first, second = zip(*pairs, strict=True)
-    return compare(first, second, higher_is_better=higher_is_better, binary=metric.binary)
+    found = compare(first, second, higher_is_better=higher_is_better, binary=metric.binary)
+    return found if metric.most is None else replace(found, interval=bounded(found.interval, -metric.most, metric.most))
 
 
 def _deciding(measures: Measures, compared: Mapping[str, Mapping[str, Compared]]) -> Metric:
@@ -249,12 +267,13 @@ def _failures(columns: Mapping[str, Mapping[str, Column]]) -> list[Failed]:
     ]
 
 
-def _invalid(answer: str | None, measures: Measures) -> str | None:
+def _invalid(row: Row, measures: Measures) -> str | None:
+    answer, labels = row.answer, (*measures.task.labels, *row.references)
     if answer is None:
         return None
     if not answer.strip():
         return "empty"
-    if measures.task.kind == "labels" and label_key(answer) not in map(label_key, measures.task.labels):
+    if measures.task.kind == "labels" and label_key(answer) not in map(label_key, labels):
         return "not a label"
     if measures.task.kind == "json" and plain(answer) is NO_JSON:
         return "not JSON"

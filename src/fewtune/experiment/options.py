@@ -89,6 +89,8 @@ class RunOptions(Options, AnsweringOptions, total=False):
     """Name of the metric that decides; by default loss for text, else exact match."""
     json_schema: str | Path | None
     """A JSON Schema for the answers; without one it is inferred from the training rows."""
+    reference_columns: str | Sequence[str] | None
+    """Columns whose cells are further good answers: judged by, never trained on."""
 
     out: str | Path | None
     """Folder for the run."""

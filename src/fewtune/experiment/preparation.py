@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -172,12 +172,15 @@ def _datasets(settings: RunSettings) -> tuple[Dataset, Dataset | None]:
         completion=settings.completion_column,
         prompt_template=settings.prompt_template,
         group=settings.group_column,
+        references=settings.reference_columns,
     )
     dataset = read(settings.data, columns=columns)
     if settings.valid_file is None:
         return dataset, None
     if settings.valid is not None:
         raise UsageError("--valid and --valid-file cannot both be given.", fix="Leave one of them out.")
+    # Nobody answers validation rows, so they need no references.
+    columns = replace(columns, references=())
     return dataset, read(settings.valid_file, columns=columns, first_row=len(dataset.examples))
 
 

@@ -31,6 +31,7 @@ from fewtune.experiment.resuming import begin_anew, finished_before, forget_othe
 from fewtune.experiment.rivals import FEW_SHOT, FEW_SHOT_NEAREST, RUNNER_UP, SYSTEMS, TUNED
 from fewtune.experiment.rounds import enlisted
 from fewtune.experiment.searching import SearchPlan, search_plan
+from fewtune.experiment.sentence_encoder import check_encoder
 from fewtune.experiment.settings import RunSettings
 from fewtune.experiment.summarising import summarise_run
 from fewtune.experiment.sweep import Sweep
@@ -99,6 +100,8 @@ def execute(
         here = is_here(store, run_id, folder)
         agreement = agree(settings, prepared, search, given, store.agreement(run_id) if here else None)
         beside = outsiders(settings, agreement.budget.usd)
+        if settings.sentence_encoder:
+            check_encoder(settings.sentence_encoder)
         known = store.agreement(trials_key(run_id)) if here else None
         ahead = Ahead(proxy=proxy, agreement=share(proxy, search, agreement, known)) if proxy else None
         interruption.check()

@@ -27,12 +27,13 @@ _BEFORE: Mapping[str, Any] = {
 """What was done before there was such a setting. So it does not count in the identity of a run, and a run that was
 stored without it is still the same."""
 
-JUDGING = ("metrics", "primary", "json_schema")
+JUDGING = ("metrics", "primary", "json_schema", "reference_columns")
 """What the answers are judged by is no part of a run's identity: when it changes, nothing is trained again."""
 ANSWERING = (
     "shots",
     "samples",
     "rivals",
+    "sentence_encoder",
     "reference",
     "reference_url",
     "judge",
@@ -116,12 +117,16 @@ class RunSettings:
     """Name of the metric that decides; None is the task's."""
     json_schema: str | None = None
     """Path of a JSON Schema for the answers; None infers one from the training rows."""
+    reference_columns: tuple[str, ...] = ()
+    """Columns of further good answers: they decide nothing about what is trained on."""
     samples: int = 1
     """Answers to each held-out row; the first one is measured."""
     shots: int = 3
     """Worked examples in the few-shot prompt; fewer where the context is short."""
     rivals: tuple[str, ...] | None = None
     """Who answers beside the tuned model; None leaves it to the task."""
+    sentence_encoder: str | None = None
+    """A model folder or a hub id; for labels a rival learns over its vectors."""
     reference: str | None = None
     """Name of a bigger model, ..."""
     reference_url: str | None = None

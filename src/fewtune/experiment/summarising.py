@@ -37,11 +37,16 @@ from fewtune.search.proxy import risk
 from fewtune.store.runs import PointRecord, PredictionRecord, RunRecord, Runs, TrialRecord
 from fewtune.types import Usage
 
-_PACKAGES = ("fewtune", "torch", "transformers", "tokenizers", "safetensors", "openai")
+_PACKAGES = ("fewtune", "torch", "transformers", "tokenizers", "safetensors", "sentence-transformers", "openai")
 
 
 _OPTIONS = {"batch_sizes": "--batch-size", "learning_rates": "--learning-rate"}
-_REPEATED = {"refused_repairs": "--no-repair", "accepted_repairs": "--repair", "metrics": "--metric"}
+_REPEATED = {
+    "refused_repairs": "--no-repair",
+    "accepted_repairs": "--repair",
+    "metrics": "--metric",
+    "reference_columns": "--reference-column",
+}
 
 
 def summarise_run(
@@ -73,7 +78,7 @@ def summarise_run(
         settings={**settings.to_json(), "shots": judgement.shots if judgement else 0},
         versions=_versions(),
         machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        seconds=total.seconds + sum(one.seconds or 0 for one in _last_of(predictions)),
+        seconds=total.seconds + sum(one.seconds or 0 for one in _slowest_of(predictions)),
         usd=total.usd,
         data=data_part(prepared),
         trials=trial_lines(outcome, trials),
@@ -168,7 +173,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _last_of(predictions: Sequence[PredictionRecord]) -> list[PredictionRecord]:
+def _slowest_of(predictions: Sequence[PredictionRecord]) -> list[PredictionRecord]:
     """The slowest answer of each system: answers are written side by side, so their times overlap."""
     by_system: dict[str, PredictionRecord] = {}
     for one in predictions:

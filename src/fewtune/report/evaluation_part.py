@@ -40,8 +40,7 @@ class AnswerLine:
     tokens: int | None = None
     seconds: float | None = None
     seed: int | None = None
-    """Of the first sample."""
-    """That it was drawn with; None for systems that do not write, like `tokens` and `seconds`."""
+    """That the first sample was drawn with; None for systems that do not write, like `tokens` and `seconds`."""
     stop_reason: str | None = None
     """`stop` or `length`; None for systems that do not write."""
     metrics: Mapping[str, float] | None = None

@@ -110,7 +110,11 @@ def _span(found: Forgetting, change: float) -> str:
 
 def judged(found: Judged) -> str:
     """What the judge prefers, and how far it can be trusted, in two sentences."""
+    price = f" {words.counted(found.tokens, 'token')}, {words.dollars(found.usd)}."
     first, second = words.system(found.first), words.system(found.second)
+    if not found.wins + found.losses + found.ties:
+        rows, judge = words.counted(found.unread, "row"), words.printable(found.judge)
+        return f"Between the {first} and the {second} {judge} gave no verdict that could be read, on {rows}.{price}"
     ties = f"neither on {words.count(found.ties)}"
     said = (
         f"{words.printable(found.judge)} preferred the {first} on {words.counted(found.wins, 'row')}, "
@@ -122,7 +126,6 @@ def judged(found: Judged) -> str:
         else ""
     )
     unread = f" On {words.counted(found.unread, 'row')} its verdict could not be read."
-    price = f" {words.counted(found.tokens, 'token')}, {words.dollars(found.usd)}."
     return f"{said}{agreed}{unread if found.unread else ''}{price}"
 
 

@@ -164,7 +164,8 @@
   const told = (found, shown) => {
     const first = state.page * PER_PAGE + 1
     if (!found) return 'No row is like that.'
-    const all = found === data.rows.length ? `${grouped(found)} rows` : `${grouped(found)} of ${grouped(data.rows.length)} rows`
+    const rows = data.rows.length === 1 ? 'row' : 'rows'
+    const all = found === data.rows.length ? `${grouped(found)} ${rows}` : `${grouped(found)} of ${grouped(data.rows.length)} ${rows}`
     return shown === found ? all : `${all}, ${grouped(first)} to ${grouped(first + shown - 1)} shown`
   }
   const count = () => {
@@ -175,7 +176,14 @@
     }
   }
   const restart = () => { state.page = 0; draw() }
-  const turn = by => { state.page += by; draw(); document.getElementById('prediction-tools').scrollIntoView() }
+  const turn = by => {
+    state.page += by
+    draw()
+    // A button that is now disabled would drop the keyboard's place on the page.
+    if (field('on').disabled) field('back').focus()
+    else if (field('back').disabled) field('on').focus()
+    document.getElementById('prediction-tools').scrollIntoView()
+  }
 
   // --- files: the same bytes as `fewtune report RUN --predictions FILE` writes
 

@@ -17,6 +17,7 @@ from fewtune.statistics import holm, independent_difference
 
 _TUNED = "tuned"
 _ALPHA = 0.05
+_FEWEST_PAIRS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +108,7 @@ def compare_runs(summaries: Sequence[Summary]) -> RunsComparison:
         differences=tuple(_corrected(differences)),
         settings=_settings(summaries),
         predictions=tuple(_shared_row(key, summaries, rows) for key in shared),
-        notes=(*_notes(summaries, rows), *_not_by_row(differences)),
+        notes=(*_notes(summaries, rows), *_not_by_row(first, differences)),
     )
 
 
@@ -167,7 +168,7 @@ def _task(summary: Summary) -> str:
 def _differences(
     first: Summary, other: Summary, rows: Mapping[Key, _Answered], others: Mapping[Key, _Answered]
 ) -> Iterable[RunDifference]:
-    shared = [key for key in rows if key in others]
+    shared = _paired_rows(rows, others)
     one, two = _run_line(first).metrics, _run_line(other).metrics
     for metric in metrics.in_order(other):
         if metric.name not in one or metric.name not in two or metric.lower_is_better is None:
@@ -181,6 +182,12 @@ def _differences(
             yield _paired(first, other, metric, pairs)
         else:
             yield _unpaired(first, other, metric, one[metric.name], two[metric.name])
+
+
+def _paired_rows(rows: Mapping[Key, _Answered], others: Mapping[Key, _Answered]) -> list[Key]:
+    """The rows that both held out; none where they are so few that the two intervals say more."""
+    shared = [key for key in rows if key in others]
+    return shared if len(shared) >= min(_FEWEST_PAIRS, len(rows), len(others)) else []
 
 
 def _corrected(differences: Sequence[RunDifference]) -> Iterable[RunDifference]:
@@ -275,27 +282,36 @@ def _notes(summaries: Sequence[Summary], rows: Sequence[Mapping[Key, _Answered]]
             yield f"{summary.id} was not judged on held-out rows: its model cannot be compared."
     for summary, found in zip(summaries[1:], rows[1:], strict=True):
         if found and rows[0]:
-            yield from _pairing(summaries[0], summary, sum(key in found for key in rows[0]), len(found), len(rows[0]))
+            yield from _pairing(summaries[0], summary, len(_paired_rows(rows[0], found)), len(found), len(rows[0]))
 
 
 def _pairing(first: Summary, other: Summary, shared: int, rows: int, first_rows: int) -> Iterable[str]:
     """What keeps the two from being compared on all rows, row by row; nothing where nothing does."""
     pair = f"{first.id} and {other.id}"
+    if _references(first) != _references(other):
+        yield f"{pair} were judged by other further answers (--reference-column): a difference may be theirs."
     if first.data.sha256 != other.data.sha256:
         yield (
             f"{pair} were judged on different data: they are compared by their intervals, not row by row, and a "
             "difference may be the data's."
         )
     elif not shared:
-        yield f"{pair} held out different rows: they are compared by their intervals, not row by row."
+        yield (
+            f"{pair} held out different rows, all or nearly all of them: they are compared by their intervals, not row "
+            "by row."
+        )
     elif shared < max(rows, first_rows):
         rows_said = words.counted(shared, "row")
         yield f"{pair} are compared on the {rows_said} that both held out, of {first_rows} and {rows}."
 
 
-def _not_by_row(differences: Sequence[RunDifference]) -> Iterable[str]:
+def _references(summary: Summary) -> list[str]:
+    return list(summary.settings.get("reference_columns") or ())
+
+
+def _not_by_row(first: Summary, differences: Sequence[RunDifference]) -> Iterable[str]:
     """The measures of runs which share rows that older runs kept no values of, row by row."""
     for run in dict.fromkeys(one.run for one in differences if one.paired):
-        names = [words.heading(one.metric) for one in differences if one.run == run and not one.paired]
+        names = [metrics.of(first, one.metric).in_sentence for one in differences if one.run == run and not one.paired]
         if names:
-            yield f"{run} and {differences[0].against} are compared in {', '.join(names)} by their intervals alone."
+            yield f"{run} and {first.id} are compared in {', '.join(names)} by their intervals alone."

@@ -10,7 +10,7 @@ from fewtune.report.summary import Summary
 
 def render(found: RunsComparison, summaries: tuple[Summary, ...]) -> str:
     """The whole page; every text of the runs is escaped, and the page forbids itself to load anything."""
-    answer, reason = verdict_parts(runs_tables.conclusion(found, summaries))
+    answer, reason, details = verdict_parts(runs_tables.conclusion(found, summaries))
     side_by_side = runs_tables.side_by_side(found, summaries)
     scripts = [page_script.script("predictions.js")]
     return (
@@ -20,6 +20,7 @@ def render(found: RunsComparison, summaries: tuple[Summary, ...]) -> str:
             found=found,
             answer=answer,
             reason=reason,
+            details=details,
             table=runs_tables.runs_table(found, summaries),
             predictions=side_by_side,
             prediction_data=page_script.embedded(predictions.document(side_by_side)),

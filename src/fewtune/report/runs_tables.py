@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fewtune.report import metrics, words
 from fewtune.report.evaluation_part import AnswerLine
 from fewtune.report.metrics import Metric
-from fewtune.report.predictions import Predictions, Row
+from fewtune.report.predictions import SINGLE_ANSWER_TASKS, Predictions, Row
 from fewtune.report.runs_comparison import RunDifference, RunLine, RunsComparison
 from fewtune.report.summary import Difference, PredictionLine, Summary
 from fewtune.report.tables import Against, Cell, against
@@ -128,6 +128,6 @@ def side_by_side(found: RunsComparison, summaries: tuple[Summary, ...]) -> Predi
         subject=names[1],
         rival=names[0],
         metrics=tuple(known),
-        single=summaries[0].data.task in ("labels", "json"),
+        single=summaries[0].data.task in SINGLE_ANSWER_TASKS,
         rows=tuple(rows),
     )

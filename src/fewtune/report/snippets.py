@@ -100,8 +100,8 @@ def _peft(summary: Summary) -> str:
 _WAYS = (
     _Way(title="In Python", language="python", write=_python),
     _Way(title="In a shell", language="shell", write=_shell, command="generate"),
-    _Way(title="Behind OpenAI's API; it prints a key, for OPENAI_API_KEY", language="shell", write=_serve, command="serve"),
-    _Way(title="Then with curl", language="shell", write=_curl, command="serve"),
+    _Way(title="Behind OpenAI's API, with a key that it prints", language="shell", write=_serve, command="serve"),
+    _Way(title="Then with curl, the key in OPENAI_API_KEY", language="shell", write=_curl, command="serve"),
     _Way(title="Or with OpenAI's own client", language="python", write=_openai, command="serve"),
     _Way(title="With PEFT, without fewtune", language="python", write=_peft, adapter=True),
 )

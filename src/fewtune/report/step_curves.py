@@ -69,7 +69,8 @@ def _panel(
     layers = [_line(points(other, valid), DIM, 1.2, 0.45) for other in others]
     layers += [_line(extremes(trained), SERIES[0], 1, 0.5), _line(measured, SERIES[0], 2.6, 1), _dots(measured)]
     share = title != "Loss"
-    span = alt.Scale(zero=False, nice=True)
+    # Room at both ends: a tick at the very top would push the heading out of line with those beside it.
+    span = alt.Scale(zero=False, nice=False, padding=16)
     y = alt.Y("value:Q", title=None, scale=span, axis=alt.Axis(tickCount=5, format="%" if share else "~g"))
     x = alt.X("step:Q", title="step", scale=alt.Scale(domain=[0, last]), axis=alt.Axis(tickCount=4, format="~s"))
     heading = alt.TitleParams(title, subtitle="higher is better" if share else "lower is better", frame="group")

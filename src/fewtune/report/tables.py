@@ -100,20 +100,6 @@ def tuned_against(summary: Summary, metric: Metric, rival: str) -> Against | Non
     return None
 
 
-def reservation(summary: Summary) -> str:
-    """Where the tuned model wins by the metric that decides and a rival beats it by another of the most telling ones:
-    what to look at before it is used. Empty in all other cases."""
-    if not summary.verdict.startswith("Use the tuned model"):
-        return ""
-    for metric in metrics.in_order(summary)[: metrics.MOST_TOGETHER]:
-        beating = [one.against for one in summary.differences if (one.metric, one.verdict) == (metric.name, "worse")]
-        if beating:
-            better = " and ".join(f"the {words.system(name)}" for name in beating)
-            verb = "does" if len(beating) == 1 else "do"
-            return f"By {metric.in_sentence}, though, {better} {verb} better: read the answers before you decide."
-    return ""
-
-
 def against(metric: Metric, found: Difference) -> Against:
     return Against(
         verdict=found.verdict,
@@ -321,6 +307,7 @@ def system_meaning(summary: Summary, name: str) -> str:
         "majority": "always the most frequent answer of your data, without any model",
         "nearest-answer": "the answer of the most similar row of your data, without any model",
         "tf-idf": "a classifier that counts words, without any language model",
+        "sentence-encoder": "a classifier over the vectors of an encoder that you named, which writes nothing",
     }.get(name, "")
 
 

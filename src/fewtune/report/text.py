@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fewtune.report import evaluation_tables, metrics, tables, words
+from fewtune.report.reservation import reservation
 from fewtune.report.summary import Summary, TrialLine
 from fewtune.report.tables import Cell
 
@@ -23,8 +24,8 @@ def render_text(summary: Summary, console: Console) -> None:
     Texts of the run are printed as they are, never as markup, without their control characters.
     """
     console.print(plain(summary.verdict, "bold"))
-    if reservation := tables.reservation(summary):
-        console.print(plain(reservation))
+    if reserved := reservation(summary):
+        console.print(plain(reserved))
     console.print(plain(_circumstances(summary), "dim"))
     for part in (_systems, _sweep, _data, _sample, _where):
         console.print()

@@ -34,6 +34,7 @@ _SYSTEMS = {
     "majority": "most frequent answer",
     "nearest-answer": "nearest row's answer",
     "tf-idf": "TF-IDF classifier",
+    "sentence-encoder": "sentence-encoder classifier",
 }
 
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -123,9 +124,14 @@ def setting(value: object) -> str:
     return "none" if value is None else printable(str(value))
 
 
+def is_given(value: object) -> bool:
+    """Whether a setting has a value; without one its default holds, which is not the same as nothing."""
+    return value is not None and value not in ([], ())
+
+
 def given(value: object) -> str:
-    """A setting as it was given: without a value its default holds, which is not the same as nothing."""
-    return "not given" if value is None or value in ([], ()) else setting(value)
+    """A setting as it was given."""
+    return setting(value) if is_given(value) else "not given"
 
 
 def saved(epochs: float, grid_epochs: int, share_saved: float) -> str:

@@ -98,7 +98,7 @@ def _error(refused: Refused) -> ServiceError:
         return unavailable(text, seconds=0.5)
     if code == "model_not_found":
         return ServiceError(404, text, param="model", code=code)
-    if code in ("context_length_exceeded", "invalid_prompt", "invalid_schema", "unsupported"):
+    if code in ("context_length_exceeded", "invalid_prompt", "invalid_schema", "unsupported", "bad_request"):
         return invalid(text, code=code)
     # Damaged, or not foreseen: asking again changes nothing.
     return ServiceError(500, text, type="server_error", code=code, headers={"x-should-retry": "false"})

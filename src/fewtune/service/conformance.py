@@ -17,7 +17,6 @@ from anyio.to_thread import run_sync
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fewtune.errors import UsageError
-from fewtune.service.aliases import Names
 from fewtune.service.stores import Stores
 from fewtune.store.chat_completions import ChatCompletionRecord
 from fewtune.store.job_records import NewJob
@@ -25,7 +24,7 @@ from fewtune.store.keys import Caller, Keys
 
 _CALLER = Caller(key_id="key_conformance", project="conformance", admin=True)
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_BASES = ("gpt-6-astra", "gpt-5.4", "gpt-3.5-turbo-instruct", "model")
+_BASES = ("gpt-6-astra", "gpt-5.4", "gpt-3.5-turbo-instruct", "model", "string")
 """Names of models that the tests sample from or look up, beside those that OpenAI tuned."""
 _TUNED = ("ft:gpt-4o-mini:acemeco:suffix:abc123", "ft:gpt-4o-mini-2024-07-18:org:weather:B7R9VjQd")
 _JOB = "ft-AF1WoRqd3aJAHsqc9NY7iL8F"
@@ -40,7 +39,7 @@ def conformant(stores: Stores) -> Stores:
             fix="Leave out --host, or --conformance.",
         )
     chosen = {**dict.fromkeys(_BASES, stores.settings.base), **stores.names.chosen}
-    return replace(stores, keys=_AnyKey(stores.keys), names=Names(bases=stores.names.bases, chosen=chosen))
+    return replace(stores, keys=_AnyKey(stores.keys), names=replace(stores.names, chosen=chosen))
 
 
 class _AnyKey(Keys):

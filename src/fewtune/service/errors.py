@@ -25,7 +25,11 @@ log = logging.getLogger("fewtune.service")
 
 _LONGEST_WAIT = 120
 """Seconds of Retry-After beyond which the official client gives up."""
+_LONGEST_REASON = 500
+"""Characters: a reason may repeat what was sent."""
+_LONGEST_PLACE = 200
 _QUOTA_SECONDS = 10
+_NO_JSON = "We could not parse the JSON body of your request."
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _KINDS = frozenset({"int", "float", "str", "bool", "none"})
 """Parts of pydantic's places that are types of a union, not names of fields."""
@@ -85,8 +89,8 @@ def not_found(kind: str, name: str, *, param: str = "id", code: str | None = Non
 
 
 def too_large(message: str) -> ServiceError:
-    """413; the connection is closed, since the rest of the body would still come."""
-    return ServiceError(413, message, code="request_too_large", headers={"connection": "close"})
+    """413. The connection stays: closed while its client is still writing, the client would never read the answer."""
+    return ServiceError(413, message, code="request_too_large")
 
 
 def too_many(message: str, *, seconds: float) -> ServiceError:
@@ -145,6 +149,7 @@ def _sentence(error: FewtuneError) -> str:
 
 def _of_http(error: HTTPException) -> ServiceError:
     texts = {
+        400: (_NO_JSON, "invalid_json"),
         404: ("Unknown request URL. Please check the URL for typos, or see /openapi.json.", "unknown_url"),
         405: ("Not allowed to use this method on this URL.", "method_not_allowed"),
     }
@@ -158,11 +163,13 @@ def _of_validation(problems: Sequence[Any]) -> ServiceError:
     param = place_of(problem["loc"])
     kind = str(problem["type"])
     if kind == "json_invalid":
-        return invalid("We could not parse the JSON body of your request.", code="invalid_json")
+        return invalid(_NO_JSON, code="invalid_json")
+    if param is None and kind == "model_attributes_type":
+        return invalid("The JSON body of your request must be an object.", code="invalid_type")
     if kind == "missing":
         return missing(param)
     texts = [str(one["msg"]) for one in problems if place_of(one["loc"]) == param]
-    text = ", or: ".join(one.removeprefix("Value error, ").rstrip(".") for one in texts)
+    text = shown(", or: ".join(one.removeprefix("Value error, ").rstrip(".") for one in texts), _LONGEST_REASON)
     code = "invalid_type" if kind.endswith("_type") else "invalid_value"
     return invalid(f"Invalid value for '{param}': {text}." if param else f"{text}.", param=param, code=code)
 
@@ -175,7 +182,7 @@ def place_of(place: Sequence[int | str]) -> str | None:
             parts.append(f"[{part}]")
         elif _NAME.fullmatch(part) and part not in _KINDS:
             parts.append(f".{part}")
-    return "".join(parts).removeprefix(".") or None
+    return "".join(parts).removeprefix(".")[:_LONGEST_PLACE] or None
 
 
 def _places(error: BaseException) -> str:

@@ -6,7 +6,6 @@ Plain ASGI, because all of it has to be decided before a body is read, and while
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
 import secrets
 import time
@@ -22,15 +21,14 @@ from fewtune.service.errors import ServiceError, answer_of, invalid, too_large
 from fewtune.service.limits import Limits
 from fewtune.service.settings import ServiceSettings
 
-log = logging.getLogger("fewtune.service")
-
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ENCODED_CONTROL = re.compile(rb"%(?:[01][0-9a-f]|7f)", re.IGNORECASE)
 _PART = re.compile(r"/v1/uploads/[^/]+/parts")
 _FORM_OVERHEAD = 2**20
 """Bytes of a form beside its file."""
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+"""Also one that never ends; nothing in it is looked at twice."""
 _NOT_BRACKETS = bytes(sorted(set(range(256)) - set(b"[]{}")))
 _STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _SMALL_BODY = 2**17
@@ -69,8 +67,6 @@ class Guard:
         except ClientDisconnect:
             return
         except Exception as error:
-            if not isinstance(error, ServiceError) or outgoing.started:
-                log.error("%s after its answer had begun: %s", state["request_id"], outgoing.started)
             response = answer_of(error, request_id=state["request_id"], committed=state.get("committed", False))
             if outgoing.started:
                 raise ConnectionAbortedError("The answer broke off.") from None
@@ -219,6 +215,8 @@ def _again(body: bytes, receive: Receive) -> Receive:
 
 def _look_at_json(body: bytes, limits: Limits) -> None:
     """Refuse what is nested too deeply or holds too many lists and objects, without parsing and without recursion."""
+    if b"\x00" in body:
+        raise invalid("The body is not JSON in UTF-8.", code="invalid_json")
     opened = body.count(b"[") + body.count(b"{")
     if opened <= limits.json_depth:
         return

@@ -80,7 +80,7 @@ class JsonLines(logging.Formatter):
 
 
 class PlainLines(logging.Formatter):
-    """`12:30:07 web: Answered. (route=/v1/files status=200)`; local time."""
+    """`12:30:07 web: GET /v1/files: 200`; local time. What is told beside it only where something is wrong."""
 
     def __init__(self, process: str) -> None:
         super().__init__()
@@ -89,7 +89,9 @@ class PlainLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
         told = " ".join(f"{name}={_clean(value)}" for name, value in _told(record).items() if value is not None)
-        message = _CONTROLS.sub(_escaped, redacted(_message(record)))
+        told = told if record.levelno > logging.INFO else ""
+        # Set in, so that no line of a message looks like one of its own.
+        message = "\n    ".join(_clean(part) for part in _message(record).split("\n"))
         line = f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {self._process}: {level}{message}"
         line += f" ({told})" if told else ""
         if record.exc_info and record.exc_info[1]:

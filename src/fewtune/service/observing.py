@@ -27,8 +27,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fewtune.service.logs import telling
 from fewtune.errors import FewtuneError
+from fewtune.service.logs import telling
 from fewtune.store.service_database import reading, writing
 from fewtune.store.service_schema import jobs, versions
 
@@ -51,8 +51,9 @@ class Workers(Protocol):
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _PREFIX = "/v1"
+_METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
+"""A client may invent others, without end."""
 _PROBES = ("/healthz", "/readyz", "/metrics")
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _FORWARDED = (b"forwarded", b"x-forwarded-for", b"x-real-ip")
 
 
@@ -138,8 +139,7 @@ class Observed:
         route, ended = _route(scope), time.monotonic()
         # 499, as proxies write it: the client went away before there was an answer.
         status = answer.status or 499
-        # A client may write anything there, and each word would be a number of its own for ever.
-        method = scope["method"] if scope["method"] in _METHODS else "other"
+        method = scope["method"] if scope["method"] in _METHODS else "OTHER"
         self._numbers.requests.labels(route, method, str(status)).inc()
         self._numbers.seconds.labels(route).observe((answer.began or ended) - began)
         if route in _PROBES and status == 200:
@@ -154,7 +154,7 @@ class Observed:
             key=getattr(caller, "key_id", None),
             project=getattr(caller, "project", None),
         )
-        log.log(logging.ERROR if status == 500 else logging.INFO, "Answered.", extra=told)
+        log.log(logging.ERROR if status == 500 else logging.INFO, f"{method} {route}: {status}", extra=told)
 
 
 class _Answer:

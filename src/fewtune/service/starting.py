@@ -195,7 +195,7 @@ def _check_bases(chosen: ServiceSettings) -> None:
 
 
 def _check_reach(chosen: ServiceSettings) -> None:
-    """A Host header is answered only where it is known, so at an address that stands for all, names have to be given."""
+    """A Host header is answered only where it is known: an address that stands for all needs names beside it."""
     if chosen.host in _EVERYWHERE and not chosen.allowed_hosts:
         raise UsageError(
             f"At {chosen.host or 'every address'} the service would not know by which name clients reach it.",

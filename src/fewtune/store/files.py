@@ -148,9 +148,9 @@ class Files:
     def sweep(self) -> int:
         """Remove files that have expired, and bytes that killed processes left; how many."""
         with writing(self.engine) as connection:
-            expired = delete(files).where(files.c.expires_at <= int(self.clock()))
-            connection.execute(expired)
-        return remove_remains(self.folder, self._is_known)
+            connection.execute(delete(files).where(files.c.expires_at <= int(self.clock())))
+            known = set(connection.execute(select(files.c.id)).scalars())
+        return remove_remains(self.folder, lambda name: name in known or self._is_known(name))
 
     def list(
         self,

@@ -193,4 +193,7 @@ def _insert(connection: Connection, new: NewJob, now: float) -> str:
     if new.alias is not None:
         message = f"The model {new.alias} is not on this machine; {new.base} is tuned in its place."
         tell(connection, job, message, at=now, level="warn", once="alias")
+    if new.integrations:
+        message = "Nothing is sent to Weights & Biases from here; the integration is only kept with the job."
+        tell(connection, job, message, at=now, level="warn", once="integrations")
     return job

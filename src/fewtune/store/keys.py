@@ -7,11 +7,12 @@ import hmac
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, insert, or_, select, update
 
-from fewtune.errors import UsageError
+from fewtune.errors import UnfinishedError, UsageError
 from fewtune.store.identifiers import new_id
 from fewtune.store.rows import as_record
 from fewtune.store.service_database import reading, writing
@@ -86,7 +87,8 @@ class Keys:
         if row is None or not hmac.compare_digest(row["digest"], digest) or row["revoked_at"] is not None:
             return None
         if now - (row["last_used_at"] or 0) >= _SECONDS_BETWEEN_USES:
-            with writing(self._engine) as connection:
+            # A full disk must not shut out those who come to read, or to delete.
+            with suppress(UnfinishedError), writing(self._engine) as connection:
                 connection.execute(update(keys).where(keys.c.id == row["id"]).values(last_used_at=now))
         return Caller(key_id=row["id"], project=row["project"], admin=row["admin"])
 

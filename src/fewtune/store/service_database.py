@@ -80,6 +80,8 @@ def _migrate_sqlite(engine: Engine, path: Path) -> None:
     try:
         # SQLite does not wait where two connections turn a new file to WAL at the same moment.
         with FileLock(f"{path}.lock", timeout=30, mode=0o600):
+            # SQLite itself would let others read it, and its log takes the mode of the file.
+            path.touch(mode=0o600)
             _migrate(engine)
     except Timeout as error:
         raise UsageError(
@@ -119,6 +121,9 @@ def _parsed(where: str) -> URL:
         raise UsageError("The database's URL cannot be read.", fix=_URL_ADVICE) from None
     if url.drivername not in _POSTGRESQL:
         raise UsageError(f"The service does not know databases of the kind {url.drivername!r}.", fix=_URL_ADVICE)
+    if "@" in (url.host or ""):
+        # What stands before it there is the rest of a password.
+        raise UsageError("The database's URL has one @ too many.", fix="In a password write %40 for it.")
     return url.set(drivername="postgresql+psycopg")
 
 
@@ -162,7 +167,7 @@ def _prepare_postgresql(connection: Any, _record: Any) -> None:
     # A process that stands still in a transaction, or lost its network there, must not stop all others.
     with connection.cursor() as cursor:
         cursor.execute("SET lock_timeout = '30s'")
-        cursor.execute("SET idle_in_transaction_session_timeout = '60s'")
+        cursor.execute("SET idle_in_transaction_session_timeout = '20s'")
     connection.commit()
 
 

@@ -24,6 +24,12 @@ def text(value: object, source: Source) -> str:
     return json_text(value, str(source))
 
 
+def texts(value: object, source: Source) -> tuple[str, ...]:
+    """Each item of a list as text; any other value is its only one."""
+    items = cast(list[object], value) if isinstance(value, list) else [value]
+    return tuple(text(item, source) for item in items)
+
+
 def cell(record: Record, column: str) -> Any:
     """The record's value; raises DataError where it has none."""
     try:

@@ -22,6 +22,7 @@ class Pairs(Shape):
     def examples(self, records: Iterable[Record], first_row: int = 0) -> Iterator[Example]:
         """As every shape does, in one loop without a call a row: a million rows take seconds."""
         prompt, completion, group = self.prompt_columns[0], self.completion_column, self.group_column
+        judged = bool(self.reference_columns)
         for row, record in enumerate(records, first_row):
             values, source = record.values, record.source
             try:
@@ -34,6 +35,7 @@ class Pairs(Shape):
                 completion=wanted if type(wanted) is str else text(wanted, source),
                 source=source,
                 group=None if group is None else self.group(record),
+                references=self.references(record) if judged else (),
             )
 
     def example(self, record: Record, row: int) -> Example:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fewtune.data.columns import named
 from fewtune.data.conversation import plain
 from fewtune.data.records import Record
-from fewtune.data.shapes.cells import cell, text
+from fewtune.data.shapes.cells import cell, text, texts
 from fewtune.types import Example, Message
 
 
@@ -24,6 +24,8 @@ class Columns:
     prompt_template: str | None = None
     """A prompt made of several columns, as in `{title} ({year})`."""
     group: str | None = None
+    references: tuple[str, ...] = ()
+    """Columns of further good answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +68,8 @@ class Shape(ABC):
     prompt_columns: tuple[str, ...]
     completion_column: str
     group_column: str | None = None
+    reference_columns: tuple[str, ...] = ()
+    """Each cell holds one more good answer, or a list of them; an empty one holds none."""
     other_columns: tuple[str, ...] = ()
     """Used as well: an instruction to the system, tools."""
     decided: tuple[str, ...] = ()
@@ -77,7 +81,8 @@ class Shape(ABC):
     def used_columns(self) -> tuple[str, ...]:
         """Each once; the file's other columns are ignored."""
         group = () if self.group_column is None else (self.group_column,)
-        return tuple(dict.fromkeys((*self.prompt_columns, self.completion_column, *self.other_columns, *group)))
+        beside = (*self.other_columns, *group, *self.reference_columns)
+        return tuple(dict.fromkeys((*self.prompt_columns, self.completion_column, *beside)))
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -91,7 +96,7 @@ class Shape(ABC):
         for record in records:
             example = self.example(record, row)
             if example is not None:
-                yield example
+                yield replace(example, references=self.references(record)) if self.reference_columns else example
                 row += 1
 
     @abstractmethod
@@ -101,6 +106,11 @@ class Shape(ABC):
     def group(self, record: Record) -> str | None:
         """The record's group; a row whose cell is empty belongs to none."""
         return None if self.group_column is None else text(cell(record, self.group_column), record.source) or None
+
+    def references(self, record: Record) -> tuple[str, ...]:
+        """The record's further good answers, each once; a record may lack the column."""
+        found = (one for name in self.reference_columns for one in texts(record.values.get(name), record.source))
+        return tuple(dict.fromkeys(one for one in found if one.strip()))
 
     def conversation(
         self, record: Record, row: int, messages: tuple[Message, ...], tools: str | None = None

@@ -64,6 +64,7 @@ class SlackExport(Shape):
             completion=_said(messages[answer]),
             source=first.source,
             group=self.group(first),
+            references=self.references(first),
         )
 
 

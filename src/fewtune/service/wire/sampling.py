@@ -111,6 +111,8 @@ def asked_of(
     """The provider's request; OpenAI's defaults are a temperature and a nucleus of 1, and all the context holds."""
     temperature = 1.0 if sampled.temperature is None else float(sampled.temperature)
     top_p = 1.0 if sampled.top_p is None else float(sampled.top_p)
+    ends = stops(stop, limits)
+    _check_unicode(prompt, tools, json_format, *ends, *(part for turn in turns or () for part in _parts(turn)))
     return Request(
         id=0,
         prompt=prompt,
@@ -120,7 +122,7 @@ def asked_of(
         # A nucleus that holds nothing but the most likely token.
         temperature=0.0 if top_p == 0 else temperature,
         top_p=top_p or 1.0,
-        stop=stops(stop, limits),
+        stop=ends,
         alternatives=alternatives,
         framed=framed,
         json=json_format,
@@ -198,6 +200,17 @@ def token_logprobs(choices: Iterable[TokenChoice]) -> list[dict[str, Any]]:
 def whole(text: str) -> str:
     """Text that can be sent: bytes that are no whole character become U+FFFD."""
     return token_bytes(text).decode(errors="replace")
+
+
+def _parts(turn: Message) -> tuple[str | None, ...]:
+    return turn.content, turn.name, turn.calls, turn.call_id
+
+
+def _check_unicode(*texts: str | None) -> None:
+    try:
+        "".join(filter(None, texts)).encode()
+    except UnicodeEncodeError:
+        raise invalid("The request holds half a character: an unpaired surrogate such as \\ud83d.") from None
 
 
 def _logprob(text: str, log_likelihood: float) -> Mapping[str, Any]:

@@ -41,9 +41,13 @@ def listed(items: list[T], *, has_more: bool = False) -> Listed[T]:
     return Listed(data=items, has_more=has_more, first_id=ids[0] if ids else None, last_id=ids[-1] if ids else None)
 
 
-def _without_nul(text: str) -> str:
+def _unicode(text: str) -> str:
     if "\x00" in text:
         raise ValueError("must not hold the character U+0000")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must not hold half a character (a lone surrogate)") from None
     return text
 
 
@@ -53,7 +57,7 @@ def _number(value: Any) -> Any:
     return value
 
 
-Text = Annotated[str, AfterValidator(_without_nul)]
+Text = Annotated[str, AfterValidator(_unicode)]
 Name = Annotated[Text, Field(min_length=1, max_length=255)]
 Whole = Annotated[int, BeforeValidator(_number)]
 Real = Annotated[float, BeforeValidator(_number)]

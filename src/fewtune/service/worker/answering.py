@@ -34,6 +34,8 @@ class Answering:
         self._numbers = itertools.count(1)
         self._questions: dict[int, _Question] = {}
         self._numbered: dict[tuple[Peer, int], int] = {}
+        self._samplings: dict[Sampling, int] = {}
+        """How many questions each has."""
 
     @property
     def busy(self) -> bool:
@@ -41,7 +43,7 @@ class Answering:
 
     @property
     def waiting(self) -> int:
-        return sum(sampling.waiting for sampling in self._samplings())
+        return sum(sampling.waiting for sampling in self._samplings)
 
     @property
     def writing(self) -> int:
@@ -56,6 +58,7 @@ class Answering:
             number = next(self._numbers)
             self._questions[number] = _Question(peer, ask.id, sampling)
             self._numbered[peer, ask.id] = number
+            self._samplings[sampling] = self._samplings.get(sampling, 0) + 1
             sampling.ask(replace(ask.request, id=number))
 
     def withdraw(self, peer: Peer, id: int) -> None:
@@ -74,21 +77,19 @@ class Answering:
 
     def step(self) -> None:
         """One decoding step of each base that has questions."""
-        for sampling in self._samplings():
+        for sampling in list(self._samplings):
             try:
                 self._tell(sampling.step())
             except SamplingFailed as failed:
                 for number in failed.ids:
                     question = self._closed(number)
                     self.refuse(question.peer, question.id, "server_error", _BROKEN)
+
     def refuse_all(self, text: str) -> None:
         """The end: whoever still waits is told."""
         for number in list(self._questions):
             question = self._closed(number)
             self.refuse(question.peer, question.id, "busy", text)
-
-    def _samplings(self) -> set[Sampling]:
-        return {question.sampling for question in self._questions.values()}
 
     def _tell(self, replies: Iterable[Reply]) -> None:
         """All pieces of a step in one line for each peer, before the answers that they belong to end."""
@@ -118,4 +119,7 @@ class Answering:
     def _closed(self, number: int) -> _Question:
         question = self._questions.pop(number)
         del self._numbered[question.peer, question.id]
+        self._samplings[question.sampling] -= 1
+        if not self._samplings[question.sampling]:
+            del self._samplings[question.sampling]
         return question

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import runpy
 import sys
 
 from fewtune.service.leash import end_at_once, hold
 
 
 def main() -> None:
-    from fewtune.cli import main as command_line
-
     hold(sys.stdin.fileno(), end_at_once)
-    command_line()
+    # As `python -m fewtune`: the command line is the layer above, which is started and not imported.
+    runpy.run_module("fewtune", run_name="__main__")
 
 
 if __name__ == "__main__":

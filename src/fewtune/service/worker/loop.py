@@ -50,14 +50,18 @@ class Worker:
         self._connections.wake()
 
     def run(self) -> None:
-        """Until `stop`; then every job is saved and given back."""
+        """Until `stop`; then every job is saved and given back, and what is being answered ends within the grace."""
         self._leases.start()
         self._warm()
         while not self._stopping:
             self._turn()
-        self._answering.refuse_all(_STOPPING)
         self._work.rest()
         self._leases.stop()
+        until = time.monotonic() + self._archive.settings.grace_seconds
+        while self._answering.busy and time.monotonic() < until:
+            self._listen(0.0)
+            self._answering.step()
+        self._answering.refuse_all(_STOPPING)
         self._connections.close()
 
     def _turn(self) -> None:
@@ -67,11 +71,7 @@ class Worker:
         process train, it costs them less.
         """
         wait = 0.0 if self._answering.busy or self._work.busy else self._seconds_to_look()
-        lines, gone = self._connections.take(wait)
-        for peer, line in lines:
-            self._read(peer, line)
-        for peer in gone:
-            self._answering.gone(peer)
+        self._listen(wait)
         self._answering.step()
         began = time.monotonic()
         if began >= self._training_due or not self._answering.busy:
@@ -80,6 +80,13 @@ class Worker:
             self._training_due = ended + min(ended - began, _LONGEST_SHARE)
         if not self._seconds_to_look():
             self._look()
+
+    def _listen(self, seconds: float) -> None:
+        lines, gone = self._connections.take(seconds)
+        for peer, line in lines:
+            self._read(peer, line)
+        for peer in gone:
+            self._answering.gone(peer)
 
     def _seconds_to_look(self) -> float:
         return max(0.0, self._looked + _SECONDS_BETWEEN_LOOKS - time.monotonic())
@@ -93,14 +100,14 @@ class Worker:
                 self._swept = self._looked
                 remove_remains(self._archive, self._work.job_ids)
         except Exception as error:
-            log_trouble("looking for work", error)
+            log_trouble("Looking for work failed.", error)
 
     def _warm(self) -> None:
         """Where the base cannot be loaded each job and each question says so for itself."""
         try:
             self._desks.warm(self._archive.settings.base)
         except Exception as error:
-            log_trouble("loading the base", error)
+            log_trouble("The base could not be loaded.", error)
 
     def _read(self, peer: Peer, line: bytes) -> None:
         try:
@@ -126,7 +133,7 @@ class Worker:
         try:
             sampling = self._desks.of(ask.model.base).sampling
         except FewtuneError as error:
-            log_trouble("opening a base", error)
+            log_trouble("A base could not be opened.", error)
             self._answering.refuse(peer, ask.id, "model_not_found", "The model's base cannot be used here.")
         else:
             self._answering.ask(peer, ask, sampling)

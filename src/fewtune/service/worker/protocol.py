@@ -128,7 +128,7 @@ def pieces_line(pieces: Sequence[Chunk]) -> bytes:
 
 
 def answer_line(answer: Answer) -> bytes:
-    """Where the choices would make it too long they are left out: the pieces have told them."""
+    """Without its choices: the pieces have told them."""
     told = {
         "id": answer.id,
         "text": answer.text,
@@ -136,10 +136,8 @@ def answer_line(answer: Answer) -> bytes:
         "prompt_tokens": answer.prompt_tokens,
         "stop_reason": answer.stop_reason,
         "seconds": answer.seconds,
-        "choices": [_choice(choice) for choice in answer.choices],
     }
-    line = line_of({"answers": [told]})
-    return line if len(line) <= LONGEST_LINE else line_of({"answers": [{**told, "choices": []}]})
+    return line_of({"answers": [told]})
 
 
 def score_line(score: Score) -> bytes:
