@@ -109,7 +109,7 @@ _NESTED, _PARSED, _TOO_MANY = "nested deeper than 64", "could not parse the JSON
         (b"[]," * (Limits().json_containers + 1), _TOO_MANY),
         (b"[" * 65 + b'"' + b'\\"' * 2_000_000, _NESTED),
         ('{"model": "pocket", "training_file": "b"}'.encode("utf-16"), "not JSON in UTF-8"),
-        (b'{"model": "\\ud800", "training_file": "b"}', "half of a character"),
+        (b'{"model": "\\ud800", "training_file": "b"}', "half a character"),
         (b'{"model": "a\\u0000b", "training_file": "b"}', "U+0000"),
         (b'{"model": "pocket", "training_file": "b", "seed": NaN}', "finite number"),
         (b'{"model": "pocket", "training_file": "b", "seed": 1e999}', "finite number"),
