@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -34,19 +34,18 @@ async def all_of(asking: Asking) -> list[Reply]:
 
 @asynccontextmanager
 async def working(
-    folder: Path, *scripts: Callable[[Line, Ask], object], patience: float = 10
+    folder: Path, *scripts: Callable[[Line, Ask], object]
 ) -> AsyncIterator[tuple[Workers, list[ScriptedWorker]]]:
     """Workers with these scripts, and the web's side of them, connected."""
     doubles = [ScriptedWorker(folder / f"{n}.sock", script) for n, script in enumerate(scripts)]  # type: ignore[arg-type]
-    for double in doubles:
-        await double.__aenter__()
-    async with Workers([double.path for double in doubles], patience_seconds=patience) as workers:
+    async with AsyncExitStack() as stack:
+        for double in doubles:
+            await stack.enter_async_context(double)
+        workers = await stack.enter_async_context(Workers([double.path for double in doubles]))
         async with asyncio.timeout(10):
             while len(await workers.statuses()) < len(doubles):
                 await asyncio.sleep(0.005)
         yield workers, doubles
-    for double in doubles:
-        await double.stop()
 
 
 async def silent(line: Line, ask: Ask) -> None:
@@ -165,12 +164,17 @@ async def test_a_question_does_not_wait_for_ever(tmp_path: Path) -> None:
 
 async def test_a_question_that_was_withdrawn_while_it_waited_is_never_asked(tmp_path: Path) -> None:
     worker = ScriptedWorker(tmp_path / "0.sock")
-    async with Workers([worker.path]) as workers:
+    trouble: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: trouble.append(context))
+    async with Workers([worker.path], patience_seconds=0.1) as workers:
         async with workers.ask(POCKET, [question("left")]):
             pass
+        await asyncio.sleep(0.2)
         async with worker:
+            await until(lambda: bool(workers._connected()))
             await all_of(workers.ask(POCKET, [question("stayed")]))
     assert [ask.request.prompt for ask in worker.asked] == ["stayed"]
+    assert trouble == []
 
 
 async def test_a_refusal_ends_its_question_alone(tmp_path: Path) -> None:

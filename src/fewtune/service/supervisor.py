@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from fewtune.errors import UsageError
+from fewtune.service.logs import telling
 from fewtune.service.settings import VARIABLE, ServiceSettings
 
 _log = logging.getLogger("fewtune.service.supervisor")
@@ -131,7 +132,10 @@ class Supervisor:
         lived = time.monotonic() - child.began
         child.pause = _FIRST_PAUSE if lived >= _SOUND else min(2 * child.pause, _LONGEST_PAUSE)
         child.process, child.again = None, time.monotonic() + child.pause
-        _log.warning("the %s ended with %d and is started again in %.1f s", child.name, code, child.pause)
+        _log.warning(
+            "A child has ended and is started again.",
+            extra=telling(child=child.name, code=code, seconds=child.pause),
+        )
 
     def _end(self) -> None:
         """Web and workers at the same time: answers that are being written end, jobs are saved."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from standin.service_workers import PROJECT, Asking, Service, chat_lines, wait_for
+from standin.service_workers import PROJECT, Asking, Service, chat_lines
 
 OPTIONS = {"fewtune.sweep": '{"epochs": "1,2", "learning_rate": "1e-3,3e-3", "folds": 0, "no_refit": true}'}
 
@@ -39,7 +39,7 @@ def test_a_sweep_that_is_paused_and_whose_worker_is_killed_goes_on(opened: Calla
     service = opened(provider="local")
     service.start()
     job = service.job(chat_lines(30), chat_lines(6, first=100), metadata=OPTIONS)
-    wait_for(lambda: True if any(e.type == "metrics" for e in service.events(job)) else None, seconds=300)
+    service.wait_for_message(job, "validation loss=", seconds=300)
     service.archive.jobs.pause(PROJECT, job)
     service.wake()
     service.wait(job, lambda record: record.state == "queued")

@@ -57,4 +57,4 @@ def _attempted(renew: Callable[[], object]) -> None:
     try:
         renew()
     except Exception as error:
-        log_trouble("renewing the leases", error)
+        log_trouble("The leases could not be renewed.", error)

@@ -100,14 +100,14 @@ class Worker:
                 self._swept = self._looked
                 remove_remains(self._archive, self._work.job_ids)
         except Exception as error:
-            log_trouble("looking for work", error)
+            log_trouble("Looking for work failed.", error)
 
     def _warm(self) -> None:
         """Where the base cannot be loaded each job and each question says so for itself."""
         try:
             self._desks.warm(self._archive.settings.base)
         except Exception as error:
-            log_trouble("loading the base", error)
+            log_trouble("The base could not be loaded.", error)
 
     def _read(self, peer: Peer, line: bytes) -> None:
         try:
@@ -133,7 +133,7 @@ class Worker:
         try:
             sampling = self._desks.of(ask.model.base).sampling
         except FewtuneError as error:
-            log_trouble("opening a base", error)
+            log_trouble("A base could not be opened.", error)
             self._answering.refuse(peer, ask.id, "model_not_found", "The model's base cannot be used here.")
         else:
             self._answering.ask(peer, ask, sampling)

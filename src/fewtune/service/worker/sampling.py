@@ -68,7 +68,7 @@ class Sampling:
                 self._replies = iter(self._provider.sample(BASE, self._arrivals))
             return next(self._replies)
         except Exception as error:
-            log_trouble("sampling", error)
+            log_trouble("Sampling failed.", error)
             ids = sorted(self._open)
             self._replies, self._arrivals = None, _Arrivals()
             self._open.clear()

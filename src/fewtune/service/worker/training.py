@@ -6,7 +6,6 @@ from collections.abc import Generator
 
 from fewtune.providers.contract import Event, Provider
 from fewtune.service.worker.job import Job
-from fewtune.service.worker.trouble import log_trouble
 
 _MOST_EMPTY = 3
 """Rounds in which the provider ends and says nothing, though jobs have not ended."""
@@ -85,11 +84,3 @@ class Training:
         if self._empty >= _MOST_EMPTY:
             self._empty = 0
             raise TrainingBroke(active) from RuntimeError("the provider says nothing more")
-
-
-def close_quietly(training: Training) -> None:
-    """Where it is over anyway."""
-    try:
-        training.close()
-    except TrainingBroke as broke:
-        log_trouble("saving", broke)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from fewtune.errors import BaseModelError, FewtuneError, LostLease, UnfinishedError
 from fewtune.providers.contract import Checkpoint, Event, Failure, Finished, Message, Point
+from fewtune.service.logs import telling
 from fewtune.service.worker import curve
 from fewtune.service.worker.archive import Archive
 from fewtune.service.worker.copying import keep_model
@@ -22,6 +24,8 @@ from fewtune.service.worker.preparing import Preparation, sweeps
 from fewtune.service.worker.sweeping import Sweep
 from fewtune.service.worker.training import TrainingBroke
 from fewtune.service.worker.trouble import log_trouble
+
+_log = logging.getLogger("fewtune.service.worker")
 
 _SERVER_ERROR = "The job failed because of an error of the server; it is in the server's log."
 _DISK_FULL = "The disk is full: the job rests, and tries again by itself."
@@ -82,6 +86,7 @@ class Work:
             job = Job(claim=claim, record=record, organisation=self._archive.settings.organisation)
             job.rested, job.deaths = record.not_before > 0, record.attempts - 1
             self._jobs[job.id] = job
+            _log.info("Took a job.", extra=telling(job=job.id, stage=record.stage, attempts=record.attempts))
             self._guarded(job, self._prepare)
 
     def _prepare(self, job: Job) -> None:
@@ -181,7 +186,7 @@ class Work:
 
     def _rest(self, job: Job, error: UnfinishedError) -> None:
         """Wait for room; what stands in the way of saying so is over when the lease is."""
-        log_trouble(f"job {job.id}", error)
+        log_trouble("A job met an error.", error, job=job.id)
         settings = self._archive.settings
         try:
             self._leave(job)
@@ -212,11 +217,11 @@ class Work:
             elif isinstance(error, JobError):
                 self._fail(job, error)
             else:
-                log_trouble(f"job {job.id}", error)
+                log_trouble("A job met an error.", error, job=job.id)
                 self._fail(job, _told(error))
         except Exception as again:
             # Not even that can be written: somebody takes the job once the lease is over.
-            log_trouble(f"giving up job {job.id}", again)
+            log_trouble("A job is given up.", again, job=job.id)
             self._let_go(job)
 
     def _broke(self, broke: TrainingBroke) -> None:
@@ -227,7 +232,7 @@ class Work:
             for job in broke.jobs:
                 self._fail_guarded(job, error)
         elif error is not None:
-            log_trouble("training", error)
+            log_trouble("A training broke.", error)
 
     def _training_changes(self, desk: Desk, job: Job, *, join: bool) -> None:
         try:
@@ -249,6 +254,7 @@ class Work:
 
     def _ended(self, job: Job) -> None:
         job.over = True
+        _log.info("A job has ended.", extra=telling(job=job.id, step=job.reached))
         self._let_go(job)
         if job.id not in self._preparing:
             self._clear(job)
