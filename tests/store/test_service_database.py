@@ -155,7 +155,7 @@ SECRET = "open-sesame"
 
 
 class TestPostgreSQL:
-    @pytest.mark.parametrize("query", ["", f"?password={SECRET}"])
+    @pytest.mark.parametrize("query", ["", f"?password={SECRET}", f"?sslmode={SECRET}"])
     def test_a_server_that_does_not_answer_is_told_without_the_password(self, query: str) -> None:
         pytest.importorskip("psycopg")
         with pytest.raises(ProviderError, match="does not answer") as caught:
@@ -174,6 +174,11 @@ class TestPostgreSQL:
         with pytest.raises(UsageError, match="postgresql://USER:PASSWORD@HOST/DATABASE") as caught:
             open_service_database(url)
         assert SECRET not in str(caught.value) and caught.value.__cause__ is None
+
+    def test_a_password_with_an_at_sign_is_not_taken_for_a_host_and_shown(self) -> None:
+        with pytest.raises(UsageError, match="%40") as caught:
+            open_service_database(f"postgresql://me:a@{SECRET}@127.0.0.1:1/base")
+        assert SECRET not in str(caught.value)
 
     def test_without_its_driver_the_extra_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "psycopg", None)

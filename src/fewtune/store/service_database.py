@@ -121,6 +121,9 @@ def _parsed(where: str) -> URL:
         raise UsageError("The database's URL cannot be read.", fix=_URL_ADVICE) from None
     if url.drivername not in _POSTGRESQL:
         raise UsageError(f"The service does not know databases of the kind {url.drivername!r}.", fix=_URL_ADVICE)
+    if "@" in (url.host or ""):
+        # What stands before it there is the rest of a password.
+        raise UsageError("The database's URL has one @ too many.", fix="In a password write %40 for it.")
     return url.set(drivername="postgresql+psycopg")
 
 

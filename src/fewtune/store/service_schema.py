@@ -67,17 +67,15 @@ _NUMBER = BigInteger().with_variant(Integer(), "sqlite")
 
 
 def _table(name: str, *parts: Any) -> Table:
-    # AUTOINCREMENT: the number of a row that was deleted is never given again, so a page's end stays where it was.
-    return Table(name, schema, *parts, sqlite_autoincrement=True)
+    return Table(name, schema, *parts)
 
 
 def _numbered() -> Column[int]:
     return Column("number", _NUMBER, primary_key=True, autoincrement=True)
 
 
-versions = Table(
+versions = _table(
     "schema_version",
-    schema,
     Column("version", Integer, primary_key=True, autoincrement=False),
     Column("applied_at", _WHOLE, nullable=False),
 )
@@ -137,9 +135,8 @@ parts = _table(
     Column("created_at", _WHOLE, nullable=False),
 )
 
-jobs = Table(
+jobs = _table(
     "jobs",
-    schema,
     Column("number", _NUMBER, primary_key=True, autoincrement=False),
     Column("id", Words, nullable=False, unique=True),
     Column("project", Words, nullable=False),
@@ -177,9 +174,8 @@ jobs = Table(
     Index("jobs_by_state", "state", "number"),
 )
 
-job_metadata = Table(
+job_metadata = _table(
     "job_metadata",
-    schema,
     Column("job", Words, ForeignKey("jobs.id"), primary_key=True),
     Column("key", Words, primary_key=True),
     Column("value", Words, nullable=False),
