@@ -129,7 +129,7 @@ def test_long_rows_among_short_ones_change_no_answer(
 ) -> None:
     adapter = random_adapter(some_base, rank=2)
     short = [replace(one, adapter=(None, adapter)[one.id % 2]) for one in prompts_of(some_base, 10, tokens=8)]
-    ids = some_base.encoder.prompt(TEXT * 2)
+    ids = some_base.encoder.prompt(TEXT * 3)
     long = [Prompt(id=100 + n, ids=ids[n : 100 + n], max_tokens=8, alternatives=1) for n in range(count)]
     assert len(long[0].ids) == 100
     prompts = [*long, *short]

@@ -24,15 +24,6 @@ _KEPT = 64
 _LONGEST_WORDS = 200
 _OPTIONS = {"whitespace_pattern": r"\x20|\n[\x20\t]{0,32}"}
 """An endless run of spaces would be JSON too, and small models like to write it."""
-_LIMITS = {
-    "initial_lexer_fuel": 300_000,
-    "step_lexer_fuel": 100_000,
-    "step_max_items": 20_000,
-    "max_lexer_states": 50_000,
-    "max_grammar_size": 100_000,
-    "verbose_errors": False,
-}
-"""Compiling takes a tenth of a second at most, a mask some milliseconds."""
 _SHOWN = re.compile(r"\n\s*1 \| |<non-verbose/>")
 _BITS = torch.arange(8, dtype=torch.uint8)
 
@@ -51,14 +42,12 @@ class JsonGrammars:
         return JsonGrammar(self._compiled(wanted).deep_copy(), self._vocabulary)
 
     def _compile(self, wanted: str) -> LLMatcher:
-        from llguidance import LLMatcher, LLParserLimits
+        from llguidance import LLMatcher
 
         schema = {"type": "object"} if wanted == OBJECT else _schema(wanted)
         # The frame's space may stand before it; it is cut off with the frame.
         text = f'start: json | " " json\njson: %json {json.dumps({**schema, "x-guidance": _OPTIONS})}'
-        matcher = LLMatcher(
-            self._tokenizer, LLMatcher.grammar_from_lark(text), log_level=0, limits=LLParserLimits(**_LIMITS)
-        )
+        matcher = LLMatcher(self._tokenizer, LLMatcher.grammar_from_lark(text), log_level=0, limits=_limits())
         probe = matcher.deep_copy()
         # What nothing satisfies is noticed only when something is to be written.
         satisfiable = not probe.is_error() and any(probe.compute_bitmask())
@@ -98,6 +87,20 @@ class JsonGrammar:
 def _refused(matcher: LLMatcher) -> str:
     words = _plain(matcher.get_error()) or "Nothing satisfies it."
     return f"Answers cannot be held to this schema: {words}"
+
+
+def _limits() -> Any:
+    """Compiling takes a tenth of a second at most, a mask some milliseconds."""
+    from llguidance import LLParserLimits
+
+    return LLParserLimits(
+        initial_lexer_fuel=300_000,
+        step_lexer_fuel=100_000,
+        step_max_items=20_000,
+        max_lexer_states=50_000,
+        max_grammar_size=100_000,
+        verbose_errors=False,
+    )
 
 
 def _tokenizer(encoder: Encoder, vocabulary: int) -> Any:
