@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 from openai import OpenAI
 from openai.types.fine_tuning import FineTuningJob
 
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as home:
         process, told = _serve(Path(home))
         try:
-            found = _measured(told, options)
+            found = _measured(told, process.pid, options)
         finally:
             process.terminate()
             process.wait()
@@ -74,7 +75,7 @@ def _serve(home: Path) -> tuple[subprocess.Popen[str], dict[str, Any]]:
     return process, json.loads(process.stdout.readline())
 
 
-def _measured(told: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+def _measured(told: dict[str, Any], supervisor: int, options: argparse.Namespace) -> dict[str, Any]:
     with OpenAI(base_url=told["address"], api_key=told["key"]) as client:
         file = client.files.create(file=("rows.jsonl", _rows()), purpose="fine-tune").id
         short, _ = _train(client, file, 1)
@@ -82,10 +83,11 @@ def _measured(told: dict[str, Any], options: argparse.Namespace) -> dict[str, An
         epochs = max(2, min(50, round(options.seconds / max(0.05, (once - short) / 2))))
         alone, steps = _train(client, file, epochs)
         job = _create(client, file, epochs)
-        began, cpu = time.monotonic(), time.process_time()
+        began, cpu, web = time.monotonic(), time.process_time(), _web_cpu(supervisor)
         readings = asyncio.run(_read(told, job.id, options))
         ended = _wait(client, job.id)
         together, spent = time.monotonic() - began, time.process_time() - cpu
+        answering = _web_cpu(supervisor) - web
         idle = _sampled(client, str(ended.fine_tuned_model))
     own = spent / cores()
     return {
@@ -96,6 +98,7 @@ def _measured(told: dict[str, Any], options: argparse.Namespace) -> dict[str, An
         "alone_seconds": alone,
         "together_seconds": together,
         "generator_cpu_seconds": spent,
+        "web_cpu_seconds": answering,
         "slowed": (together - own) / alone - 1,
         "requests": len(readings.seconds),
         "statuses": {str(status): count for status, count in sorted(readings.statuses.items())},
@@ -106,6 +109,16 @@ def _measured(told: dict[str, Any], options: argparse.Namespace) -> dict[str, An
         "answer_seconds": idle,
         "load": os.getloadavg(),
     }
+
+
+def _web_cpu(supervisor: int) -> float:
+    """CPU seconds of the web process so far; unlike the time that training takes, others on the machine change it
+    little."""
+    for child in psutil.Process(supervisor).children():
+        if "fewtune.service.web" in child.cmdline():
+            times = child.cpu_times()
+            return times.user + times.system
+    raise RuntimeError("there is no web process")
 
 
 def _rows() -> bytes:
@@ -203,6 +216,7 @@ def _show(found: dict[str, Any], options: argparse.Namespace) -> None:
         ("GET, median, 99 %, slowest", f"{found['p50']:.3f} s, {found['p99']:.3f} s, {found['slowest']:.3f} s"),
         ("training alone", f"{found['alone_seconds']:.1f} s"),
         ("training under load", f"{found['together_seconds']:.1f} s"),
+        ("CPU of the web process", f"{found['web_cpu_seconds']:.1f} s"),
         ("CPU of the load generator", f"{found['generator_cpu_seconds']:.1f} s"),
         ("training slowed by", f"{100 * found['slowed']:.1f} %"),
         ("an answer of 16 tokens, when idle", f"{found['answer_seconds']:.3f} s"),

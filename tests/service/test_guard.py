@@ -91,33 +91,42 @@ def test_a_body_that_grows_too_large_is_refused_while_it_comes(tmp_path: Path) -
         web.stop()
 
 
+_NESTED, _PARSED, _TOO_MANY = "nested deeper than 64", "could not parse the JSON", "more than 200,000 lists"
+
+
 @pytest.mark.parametrize(
-    "body",
+    ("body", "said"),
     [
-        b"",
-        b"{",
-        b"[1]",
-        b"nothing",
-        b'{"model": "a\xff", "training_file": "b"}',
-        b'{"seed": ' + b"9" * 5000 + b"}",
-        b"[" * 65 + b"]" * 65,
-        b"[" * 100_000,
-        b'{"a":' * 100_000,
-        b"[]," * (Limits().json_containers + 1),
-        b"[" * 65 + b'"' + b'\\"' * 2_000_000,
-        '{"model": "pocket", "training_file": "b"}'.encode("utf-16"),
-        b'{"model": "\\ud800", "training_file": "b"}',
-        b'{"model": "a\\u0000b", "training_file": "b"}',
-        b'{"model": "pocket", "training_file": "b", "seed": NaN}',
-        b'{"model": "pocket", "training_file": "b", "seed": 1e999}',
-        b'{"model": "pocket", "training_file": "b", "learning_rate_multiplier": 1e999}',
+        (b"", "Missing required parameter: a JSON body"),
+        (b"{", _PARSED),
+        (b"[1]", "must be an object"),
+        (b"nothing", _PARSED),
+        (b'{"model": "a\xff", "training_file": "b"}', _PARSED),
+        (b'{"seed": ' + b"9" * 5000 + b"}", _PARSED),
+        (b'{"a": ' + b"[" * 64 + b"]" * 64 + b"}", _NESTED),
+        (b"[" * 100_000, _NESTED),
+        (b'{"a":' * 100_000, _NESTED),
+        (b"[]," * (Limits().json_containers + 1), _TOO_MANY),
+        (b"[" * 65 + b'"' + b'\\"' * 2_000_000, _NESTED),
+        ('{"model": "pocket", "training_file": "b"}'.encode("utf-16"), "not JSON in UTF-8"),
+        (b'{"model": "\\ud800", "training_file": "b"}', "half a character"),
+        (b'{"model": "a\\u0000b", "training_file": "b"}', "U+0000"),
+        (b'{"model": "pocket", "training_file": "b", "seed": NaN}', "finite number"),
+        (b'{"model": "pocket", "training_file": "b", "seed": 1e999}', "finite number"),
+        (b'{"model": "pocket", "training_file": "b", "learning_rate_multiplier": 1e999}', "finite number"),
     ],
     ids=range(17),
 )
-def test_a_body_that_cannot_be_used_is_a_clear_400(web: Web, body: bytes) -> None:
+def test_a_body_that_cannot_be_used_is_a_clear_400(web: Web, body: bytes, said: str) -> None:
     answer = web.ask("POST", JOBS, body)
     assert answer.status == 400
+    assert said in answer.error["message"]
     assert answer.error["type"] == "invalid_request_error" and answer.error["code"]
+
+
+def test_a_body_may_be_as_deep_as_the_limit(web: Web) -> None:
+    body = b'{"a": ' + b"[" * 63 + b"]" * 63 + b"}"
+    assert web.ask("POST", JOBS, body).error["param"] == "model"
 
 
 def test_brackets_in_texts_do_not_count_as_depth(web: Web) -> None:

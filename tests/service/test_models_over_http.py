@@ -42,6 +42,8 @@ def test_a_permission_lets_another_project_use_a_model_until_it_is_taken_back(we
     made = web.ask("POST", path, {"project_ids": ["elsewhere", "third"]}, key=web.admin_key).json["data"]
     assert [one["project_id"] for one in made] == ["elsewhere", "third"]
     assert web.ask("GET", f"/v1/models/{ENCODED}", key=web.other_key).status == 200
+    their_admin = web.stores.keys.create("their admin", "elsewhere", admin=True)[1]
+    assert web.ask("GET", path, key=their_admin).status == 404, "permitted to use it, not to look who else is"
     assert web.ask("DELETE", f"/v1/models/{ENCODED}", key=web.other_key).status == 403, "used, not owned"
     assert web.create_job(model=TUNED, key=web.other_key).status == 200
     listed = web.ask("GET", f"{path}?project_id=third&order=ascending", key=web.admin_key).json

@@ -15,6 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from fewtune.errors import UsageError
+from fewtune.service.app import create_app
+from fewtune.service.settings import ServiceSettings
 from standin.service_process import ServiceProcess
 
 NEWEST = "3.54.0"
@@ -50,6 +53,11 @@ def cache(pytestconfig: pytest.Config) -> Path:
 
 def test_a_part_of_the_tests_of_the_newest_client_passes(service: ServiceProcess, cache: Path) -> None:
     assert _passed(service, _archive(cache, NEWEST), _PART, "-k", "strict") >= 120
+
+
+def test_a_server_that_takes_any_key_is_not_started_beyond_the_loopback(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="takes any key"):
+        create_app(ServiceSettings(folder=tmp_path, host="0.0.0.0", conformance=True))
 
 
 @pytest.mark.slow

@@ -47,7 +47,7 @@ def _unicode(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ValueError("must not hold half of a character (a lone surrogate)") from None
+        raise ValueError("must not hold half a character (a lone surrogate)") from None
     return text
 
 
