@@ -102,8 +102,7 @@ class Models:
                 return False
             connection.execute(delete(permissions).where(permissions.c.model == name))
             connection.execute(delete(models).where(*own))
-        if row["kind"] != "run":
-            self._remove(row["key"])
+        self._remove(row["key"])
         return True
 
     def all(self) -> list[ModelRecord]:
@@ -133,7 +132,7 @@ class Models:
         return as_record(ModelRecord, row, folder=folder)
 
     def _remove(self, key: str) -> None:
-        # Checked although it was made here: nothing outside the folder can ever be meant.
+        # Checked although it was made here: nothing outside the folder can ever be meant. A run's is not in it.
         if is_id("model", key):
             shutil.rmtree(self._folder / key, ignore_errors=True)
 
