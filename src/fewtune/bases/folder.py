@@ -82,7 +82,7 @@ def safe_config(folder: Path, kind: str) -> dict[str, Any]:
             where=str(folder),
             fix="Give a folder as transformers saves it: config.json, tokenizer.json, *.safetensors.",
         ) from error
-    if "auto_map" in config:
+    if _names(config, "auto_map"):
         raise BaseModelError(
             f"The {kind} wants to run code of its own (auto_map in config.json); that is never done.",
             where=str(folder),
@@ -95,6 +95,14 @@ def safe_config(folder: Path, kind: str) -> dict[str, Any]:
             fix="Convert the weights to safetensors first.",
         )
     return config
+
+
+def _names(value: Any, key: str) -> bool:
+    """Whether the key stands anywhere within: parts of a model have settings of their own."""
+    if isinstance(value, dict):
+        settings = cast(dict[str, Any], value)
+        return key in settings or any(_names(one, key) for one in settings.values())
+    return isinstance(value, list) and any(_names(one, key) for one in cast(list[Any], value))
 
 
 def width(base: str) -> int:

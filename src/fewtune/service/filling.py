@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 _PLACE = re.compile(r"\{\{\s*((?:item|sample)(?:\.\w+|\[\d{1,6}\])+)\s*\}\}")
-_ANY_PLACE = re.compile(r"\{\{.*?\}\}", re.DOTALL)
 _STEP = re.compile(r"\w+")
 
 
@@ -28,17 +27,25 @@ def filled(text: str, item: Mapping[str, Any], sample: str, *, most: int) -> str
     known = {"item": item, "sample": {"output_text": sample, **_parsed(sample)}}
     pieces: list[str] = []
     size, end = 0, 0
-    for place in _ANY_PLACE.finditer(text):
-        value = _value(place.group(), known)
-        pieces += [text[end : place.start()], value]
-        size += place.start() - end + len(value)
-        end = place.end()
+    for start, stop in _places(text):
+        value = _value(text[start:stop], known)
+        pieces += [text[end:start], value]
+        size += start - end + len(value)
+        end = stop
         if size > most:
             break
     size += len(text) - end
     if size > most:
         raise FilledTooLong(f"A text to be graded may have {most:,} characters.")
     return "".join((*pieces, text[end:]))
+
+
+def _places(text: str) -> Iterator[tuple[int, int]]:
+    """Where places begin and end. A pattern would look for the end of each that has none, over and over."""
+    start = text.find("{{")
+    while start >= 0 and (end := text.find("}}", start + 2)) >= 0:
+        yield start, end + 2
+        start = text.find("{{", end + 2)
 
 
 def _value(place: str, known: Mapping[str, Any]) -> str:

@@ -65,7 +65,8 @@ def test_other_headers_that_tell_a_host_change_nothing(attacked: AttackedService
         assert sent(attacked, "GET", "/v1/files", "evil.example", (name, right)).startswith(b"HTTP/1.1 403")
         reply = sent(attacked, "GET", "/v1/files", right, (name, "evil.example"))
         assert reply.startswith(b"HTTP/1.1 200") and b"evil" not in reply
-    two = f"GET /v1/files HTTP/1.1\r\nHost: {right}\r\nHost: evil.example\r\nAuthorization: Bearer {attacked.red.key}\r\n\r\n"
+    two = f"GET /v1/files HTTP/1.1\r\nHost: {right}\r\nHost: evil.example\r\nConnection: close\r\n"
+    two += f"Authorization: Bearer {attacked.red.key}\r\n\r\n"
     assert attacked.raw(two.encode())[:12] in (b"HTTP/1.1 403", b"HTTP/1.1 400")
 
 

@@ -28,7 +28,7 @@ def test_every_route_is_denied_without_a_key_with_a_wrong_one_and_with_a_revoked
 
 def test_only_what_is_meant_to_be_public_is_answered_without_a_key(attacked: AttackedService) -> None:
     """So that a route which somebody adds is not public by chance."""
-    assert PUBLIC == {"/healthz", "/readyz", "/metrics", "/openapi.json"}
+    assert {"/healthz", "/readyz", "/metrics", "/openapi.json"} == PUBLIC
     for path in PUBLIC:
         assert attacked.ask("GET", path, key="").status in (200, 503)
         for other in (f"{path}/", f"/{path}", f"{path}/v1/files", f"{path};/v1/files", path.upper()):

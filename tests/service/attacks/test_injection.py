@@ -79,6 +79,7 @@ def test_no_request_brings_a_template_along(attacked: AttackedService) -> None:
 
 
 def test_a_grader_fills_in_what_it_is_given_and_calculates_nothing(attacked: AttackedService, mark: Path) -> None:
+    body: dict[str, Any] = {}
     for text in hostile.TEMPLATES:
         text = text.replace("{place}", str(mark))
         grader = {"type": "string_check", "name": "a", "operation": "eq", "reference": "49", "input": text}

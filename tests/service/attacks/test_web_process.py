@@ -6,6 +6,7 @@ import json
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from typing import Any
 
 import pytest
 
@@ -76,13 +77,13 @@ def test_clients_that_send_a_byte_now_and_then_hold_no_thread(web: WebProcess) -
 def test_a_body_that_is_announced_too_large_is_not_waited_for(web: WebProcess) -> None:
     for length in (2**23 + 1, 2**40, 10**18):
         head = web.head("POST /v1/chat/completions", "Content-Type: application/json", f"Content-Length: {length}")
-        assert web.raw(head + b"\r\n{")[:12] == b"HTTP/1.1 413"
+        assert web.first(head + b"\r\n{")[:12] == b"HTTP/1.1 413"
 
 
 def test_a_body_that_grows_too_large_is_cut_off(web: WebProcess) -> None:
     head = web.head("POST /v1/chat/completions", "Content-Type: application/json", "Transfer-Encoding: chunked")
     chunks = b"".join(b"100000\r\n" + b"a" * 2**20 + b"\r\n" for _ in range(12))
-    assert web.raw(head + b"\r\n" + chunks)[:12] in (b"HTTP/1.1 413", b"")
+    assert web.first(head + b"\r\n" + chunks)[:12] == b"HTTP/1.1 413"
     assert is_well(web)
 
 
@@ -134,7 +135,7 @@ def test_words_that_clients_invent_for_methods_make_no_numbers_of_their_own(web:
         web.raw(web.head(f"INVENTED{number} /v1/files", "Connection: close") + b"\r\n")
     told = web.ask("GET", "/metrics")[1].decode()
     assert "INVENTED" not in told
-    assert 'method="other"' in told
+    assert 'method="OTHER"' in told
 
 
 def test_a_range_is_passed_over(web: WebProcess) -> None:
@@ -196,11 +197,11 @@ _SLOTS = {
 """What is sent in each, and the folder that may hold it afterwards; the database is in `service`."""
 
 
-def chat(content: str) -> dict[str, object]:
+def chat(content: str) -> dict[str, Any]:
     return {"model": "pocket", "messages": [{"role": "user", "content": content}]}
 
 
-def canaries(sent: dict[str, str]) -> dict[str, dict[str, object]]:
+def canaries(sent: dict[str, str]) -> dict[str, dict[str, Any]]:
     turns = [
         {"role": "system", "content": sent["system"]},
         {"role": "user", "content": sent["prompt"], "name": sent["name"]},

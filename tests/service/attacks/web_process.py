@@ -65,6 +65,12 @@ class WebProcess:
     def raw(self, sent: bytes) -> bytes:
         return raw(self.port, sent)
 
+    def first(self, sent: bytes) -> bytes:
+        """The beginning of the answer, which may come before the request has ended."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=_SECONDS) as connection:
+            connection.sendall(sent)
+            return connection.recv(2**12)
+
     def head(self, line: str, *headers: str) -> bytes:
         """A request's head as far as the headers; the empty line that ends it is left to the caller."""
         given = [f"{line} HTTP/1.1", f"Host: 127.0.0.1:{self.port}", f"Authorization: Bearer {self.key}"]
