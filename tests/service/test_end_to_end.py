@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from openai import AsyncOpenAI, OpenAI
+from openai import AsyncOpenAI, BadRequestError, OpenAI
 
 import fewtune
 from fewtune.report import snippets
@@ -214,6 +214,9 @@ def test_the_built_in_base_is_really_tuned_and_answers_as_its_rows_do(tmp_path: 
                 model=str(job.fine_tuned_model), messages=question, temperature=0, max_tokens=20
             )
             assert told.choices[0].message.content == "The parcel is on its way."
+            tools: Any = [{"type": "function", "function": {"name": "track", "parameters": {"type": "object"}}}]
+            with pytest.raises(BadRequestError, match="no chat template"):
+                client.chat.completions.create(model=MODEL, messages=question, tools=tools)
     finally:
         assert service.stop() == 0
 

@@ -62,8 +62,8 @@ def test_whose_parts_are_killed_goes_on_and_when_told_to_stop_saves_and_ends_wel
     assert supervised.get("/healthz") == 200
     web, worker = supervised.child("fewtune.service.web"), supervised.child("fewtune.service.worker")
     service = open_service(fake_settings(tmp_path / "service"))
-    job = service.job(chat_lines(10), hyperparameters={"n_epochs": 100, "batch_size": 1})
-    service.wait_for_message(job, "Step 3/")
+    job = service.job(chat_lines(200), hyperparameters={"n_epochs": 100, "batch_size": 1})
+    service.wait_for_message(job, "training loss")
     for killed in (web, worker):
         os.kill(killed, signal.SIGKILL)
     # It waits in the listening socket until there is a web process again.

@@ -209,7 +209,7 @@ def _check_unicode(*texts: str | None) -> None:
     try:
         "".join(filter(None, texts)).encode()
     except UnicodeEncodeError:
-        raise invalid("The request holds half of a character: an unpaired surrogate such as \\ud83d.") from None
+        raise invalid("The request holds half a character (a lone surrogate).") from None
 
 
 def _logprob(text: str, log_likelihood: float) -> Mapping[str, Any]:
