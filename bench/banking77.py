@@ -22,7 +22,8 @@ from bench.child import ROOT
 from fewtune.data.read import read
 from fewtune.data.shapes.shape import Columns
 from fewtune.engine.base_model import BaseModel, load
-from fewtune.engine.sampler import Continuation, Prompt, generate
+from fewtune.engine.continuation import Continuation, Prompt
+from fewtune.engine.sampler import generate
 from fewtune.engine.trainer import train
 from fewtune.engine.training import Task, begin
 from fewtune.evaluation.classifier import classify

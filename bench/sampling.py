@@ -1,7 +1,7 @@
 """Sampled tokens a second on the built-in base, ours beside transformers: `python -m bench.sampling`.
 
 Greedy, at the engine: prompts go in as ids. One stream is single-threaded on both sides; many streams take what the
-engine takes.
+engine takes, which is one core where they come live.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +21,8 @@ from fewtune.bases.folder import BUILT_IN, locate
 
 if TYPE_CHECKING:
     from fewtune.engine.base_model import BaseModel
+    from fewtune.engine.continuation import Prompt
     from fewtune.engine.lora import Adapter
-    from fewtune.engine.sampler import Prompt
 
 STREAMS, ADAPTERS = 32, 8
 
@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "transformers generate, one stream": ("transformers_one_stream", one, 1),
         "one stream": ("ours_one_stream", one, 1),
         f"{STREAMS} streams, {ADAPTERS} adapters": ("ours_many_streams", many, None),
+        f"{STREAMS} live streams, {ADAPTERS} adapters": ("ours_live_streams", many, None),
     }
     measured: dict[str, list[dict[str, Any]]] = {name: [] for name in contenders}
     for _ in range(options.repeats):
@@ -68,7 +69,7 @@ def _rate(measured: Sequence[Mapping[str, Any]], clock: str) -> float:
 
 
 def _show(measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Each line's ratio is to the line above it: one stream to transformers, many streams to one."""
+    """Each line's ratio is to the line above it: one stream to transformers, many to one, live ones to those."""
     lines: list[tuple[str, ...]] = []
     above: float | None = None
     for name, found in measured.items():
@@ -130,12 +131,24 @@ def ours_many_streams(job: Mapping[str, Any]) -> dict[str, Any]:
     return {"tokens": _sampled_tokens(base, prompts), **clock.read()}
 
 
+def ours_live_streams(job: Mapping[str, Any]) -> dict[str, Any]:
+    """The same from an iterator, as a service has them: what comes over HTTP is compared with this; in a child."""
+    from bench.device import Clock
+    from fewtune.engine.base_model import load
+
+    base = load(BUILT_IN)
+    prompts = _prompts(SamplingJob(**job), _adapters(base))
+    _sampled_tokens(base, iter(prompts[:ADAPTERS]))
+    clock = Clock()
+    return {"tokens": _sampled_tokens(base, iter(prompts)), **clock.read()}
+
+
 def _prompt_ids(job: SamplingJob) -> list[tuple[int, ...]]:
     return [row.ids[: row.prompt_length] for row in encoded_rows(job.data, BUILT_IN)[: job.prompts]]
 
 
 def _prompts(job: SamplingJob, adapters: Sequence[Adapter | None]) -> list[Prompt]:
-    from fewtune.engine.sampler import Prompt
+    from fewtune.engine.continuation import Prompt
 
     return [
         Prompt(id=n, ids=ids, max_tokens=job.max_tokens, adapter=adapters[n % len(adapters)])
@@ -143,8 +156,9 @@ def _prompts(job: SamplingJob, adapters: Sequence[Adapter | None]) -> list[Promp
     ]
 
 
-def _sampled_tokens(base: BaseModel, prompts: Sequence[Prompt]) -> int:
-    from fewtune.engine.sampler import Continuation, generate
+def _sampled_tokens(base: BaseModel, prompts: Iterable[Prompt]) -> int:
+    from fewtune.engine.continuation import Continuation
+    from fewtune.engine.sampler import generate
 
     return sum(piece.tokens for piece in generate(base, prompts) if isinstance(piece, Continuation))
 

@@ -22,9 +22,10 @@ from bench import report
 from bench.adapt_top import mean_loss
 from fewtune.data.duplicates import near_duplicates
 from fewtune.engine.base_model import BaseModel, load
+from fewtune.engine.continuation import Continuation, Prompt
 from fewtune.engine.likelihood import measure
 from fewtune.engine.lora import Adapter
-from fewtune.engine.sampler import Continuation, Prompt, generate
+from fewtune.engine.sampler import generate
 from fewtune.engine.trainer import train
 from fewtune.engine.training import Task, begin
 from fewtune.experiment.preparation import prepare_rows

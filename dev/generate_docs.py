@@ -91,7 +91,7 @@ _CHATS = (
 
 def command_help(command: str) -> str:
     """What `fewtune COMMAND --help` prints in a terminal of 100 columns."""
-    arguments = [word for word in (command, "--help") if word]
+    arguments = [*command.split(), "--help"]
     shown = CliRunner().invoke(
         app, arguments, prog_name="fewtune", terminal_width=WIDTH, max_content_width=WIDTH, color=False
     )
@@ -240,7 +240,7 @@ def _first_paragraph(text: str | None) -> str:
 def part(name: str) -> str:
     """The text of a generated part.
 
-    Its name is `help run`, `fields MODULE.CLASS`, `metrics TASK`, `exit codes`, `columns` or `findings`.
+    Its name is `help COMMAND`, `fields MODULE.CLASS`, `metrics TASK`, `exit codes`, `columns` or `findings`.
     """
     kind, _, subject = name.partition(" ")
     match kind:

@@ -12,6 +12,8 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from typer import Typer
+from typer.models import TyperInfo
 from typer.testing import CliRunner
 
 from fewtune.cli.app import app
@@ -60,9 +62,17 @@ def test_what_is_generated_is_fresh(path: Path, renewed: Callable[[str], str]) -
 
 def test_every_command_has_its_section() -> None:
     text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    commands = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
-    assert set(re.findall(r"^## fewtune (\w+)$", text, re.MULTILINE)) == commands
-    assert set(re.findall(r"<!-- generated: help (\w+) -->", text)) == commands
+    commands = {*names_of(app), *(f"{group.name} {name}" for group in app.registered_groups for name in of(group))}
+    assert set(re.findall(r"^## fewtune ([\w ]+)$", text, re.MULTILINE)) == commands
+    assert set(re.findall(r"<!-- generated: help ([\w ]+) -->", text)) == commands
+
+
+def names_of(app: Typer) -> set[str]:
+    return {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
+
+
+def of(group: TyperInfo) -> set[str]:
+    return names_of(group.typer_instance) if group.typer_instance else set()
 
 
 def test_an_unknown_part_cannot_be_generated(renewed: Callable[[str], str]) -> None:

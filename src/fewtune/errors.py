@@ -3,6 +3,7 @@
 FewtuneError                what, where, what to do; `exit_code` is the command line's answer
   x UsageError          2   an option, a setting or a path that cannot be used
     + OccupiedError     2   the run's folder belongs to something else, or is in use
+    + QuotaError        2   a project has as much as it may have
   x DataError           3   the user's rows
   x TrainingError       4   training could not go on
     + BaseModelError    4   the base is missing, unsafe or of an unknown kind
@@ -10,6 +11,7 @@ FewtuneError                what, where, what to do; `exit_code` is the command 
   x ProviderError       5   a service or the network said no
   x BudgetError         6   it would cost more than was allowed
   x UnfinishedError     7   stopped on the way; run again to resume
+  x LostLease           7   another worker holds the job
   x InterruptedByUser 130   Ctrl-C; everything is saved
 """
 
@@ -43,6 +45,10 @@ class UsageError(FewtuneError):
 
 class OccupiedError(UsageError):
     """A folder that belongs to another run, or a run that another process holds."""
+
+
+class QuotaError(UsageError):
+    """A project has as many waiting jobs, or bytes of files, as it may have."""
 
 
 class DataError(FewtuneError):
@@ -81,6 +87,12 @@ class BudgetError(FewtuneError):
 
 class UnfinishedError(FewtuneError):
     """Stopped before the end with everything saved; the same command resumes."""
+
+    exit_code = 7
+
+
+class LostLease(FewtuneError):
+    """A worker was too late: its job was given to another one, or has ended. Nothing was written."""
 
     exit_code = 7
 

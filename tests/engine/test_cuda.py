@@ -16,6 +16,7 @@ from fewtune.data.encode import Encoded
 from fewtune.engine import fused, losses
 from fewtune.engine.attention import PackedAttention
 from fewtune.engine.base_model import BaseModel, load
+from fewtune.engine.continuation import Continuation, Prompt
 from fewtune.engine.gradient import Adapters, Share, gradient
 from fewtune.engine.head import target_losses
 from fewtune.engine.likelihood import measure
@@ -23,7 +24,7 @@ from fewtune.engine.llama import Llama
 from fewtune.engine.lora import Adapter
 from fewtune.engine.memory import forecast, place, work
 from fewtune.engine.operations import rms_norm
-from fewtune.engine.sampler import Continuation, Prompt, generate
+from fewtune.engine.sampler import generate
 from fewtune.engine.trainer import Event, Progress, train
 from fewtune.engine.training import Task, Training, begin
 from fewtune.types import Plan

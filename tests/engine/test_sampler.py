@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -18,11 +17,15 @@ from fewtune.data.encode import Encoded
 from fewtune.engine import sampler
 from fewtune.engine.attention import PackedAttention
 from fewtune.engine.base_model import BaseModel
+from fewtune.engine.continuation import Continuation, Piece, Prompt
+from fewtune.engine.decoding import Decoder
 from fewtune.engine.likelihood import measure
 from fewtune.engine.lora import Adapter
 from fewtune.engine.routing import route
-from fewtune.engine.sampler import ROWS_AT_ONCE, Continuation, Piece, Prompt, generate
+from fewtune.engine.sampler import ROWS_AT_ONCE, generate
+from fewtune.engine.shared_prefix import SharedPrefix
 from fewtune.engine.training import Training
+from fewtune.engine.writing import Writing
 from fewtune.errors import DataError, TrainingError
 from fewtune.types import Plan
 
@@ -293,13 +296,13 @@ class TestSideBySide:
 
     def test_children_take_their_share(self, llama: BaseModel, monkeypatch: pytest.MonkeyPatch) -> None:
         begun_here: list[int] = []
-        begin = sampler._begin
 
-        def begun(base: BaseModel, prompt: Prompt, shared: Any) -> Any:
-            begun_here.append(prompt.id)
-            return begin(base, prompt, shared)
+        class Begun(Writing):
+            def __init__(self, base: BaseModel, prompt: Prompt, prefix: SharedPrefix | None = None) -> None:
+                begun_here.append(prompt.id)
+                super().__init__(base, prompt, prefix)
 
-        monkeypatch.setattr(sampler, "_begin", begun)
+        monkeypatch.setattr(sampler, "Writing", Begun)
         assert len(answers(generate(llama, prompts_of(llama, 40)))) == 40
         assert begun_here == list(range(0, 40, min(llama.workers.count, 10)))
 
@@ -376,25 +379,29 @@ class TestJoining:
         both = written(generate(llama, [replace(prompt, max_tokens=2 * TOKENS)]))[0][1]
         assert tokens_of(answers(told)[0]) + tokens_of(answers(told)[1]) == both
 
-    def test_no_more_rows_are_held_than_may_be_and_every_prompt_is_answered_once(self, llama: BaseModel) -> None:
+    def test_no_more_rows_are_held_than_may_be_and_every_prompt_is_answered_once(
+        self, llama: BaseModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         count = 3 * ROWS_AT_ONCE + 3
-        ended: list[int] = []
-        most = 0
+        rows: list[int] = []
+        step = Decoder.step
 
-        def arriving() -> Iterator[Prompt]:
-            nonlocal most
-            for number in range(count):
-                most = max(most, number + 1 - len(ended))
-                ids = llama.encoder.prompt("a" * (number % 5))
-                yield Prompt(id=number, ids=ids, max_tokens=1 + number % 7)
+        def counted(decoder: Decoder, tokens: Sequence[Sequence[int]]) -> torch.Tensor:
+            rows.append(len(tokens))
+            return step(decoder, tokens)
 
-        for event in generate(llama, arriving()):
-            if isinstance(event, Continuation):
-                ended.append(event.id)
+        monkeypatch.setattr(Decoder, "step", counted)
+        prompts = (
+            Prompt(id=number, ids=llama.encoder.prompt("a" * (number % 5)), max_tokens=1 + number % 7)
+            for number in range(count)
+        )
+        ended = [event.id for event in generate(llama, prompts) if isinstance(event, Continuation)]
         assert Counter(ended) == dict.fromkeys(range(count), 1)
-        assert most == ROWS_AT_ONCE
+        assert max(rows) == ROWS_AT_ONCE
 
-    def test_none_overtakes_another_into_a_row(self, llama: BaseModel) -> None:
+    def test_none_overtakes_another_into_a_row(self, llama: BaseModel, monkeypatch: pytest.MonkeyPatch) -> None:
+        # So that all rows begin together.
+        monkeypatch.setattr(sampler, "READ_AT_ONCE", 10_000)
         prompts = [replace(one, max_tokens=4) for one in prompts_of(llama, 2 * ROWS_AT_ONCE)]
         ended = [event.id for event in generate(llama, iter(prompts)) if isinstance(event, Continuation)]
         first, second = set(ended[:ROWS_AT_ONCE]), set(ended[ROWS_AT_ONCE:])

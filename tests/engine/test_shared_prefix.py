@@ -8,9 +8,10 @@ import pytest
 from fewtune.data.encode import Encoded
 from fewtune.engine import likelihood, sampler
 from fewtune.engine.base_model import BaseModel
+from fewtune.engine.continuation import Continuation, Prompt
 from fewtune.engine.likelihood import measure
 from fewtune.engine.lora import Adapter
-from fewtune.engine.sampler import Continuation, Prompt, generate
+from fewtune.engine.sampler import generate
 from fewtune.engine.shared_prefix import shared_length
 from standin.tiny_models import FAMILIES, MIXTURES
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import re
+import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from json import loads
 from pathlib import Path
 
 import pytest
 
-from fewtune.errors import ProviderError, UsageError
+from fewtune.errors import FewtuneError, ProviderError, UsageError
 from fewtune.providers.contract import (
     BASE,
+    MODEL_FILE,
     Answer,
+    Ask,
     Checkpoint,
     Chunk,
     Event,
@@ -22,12 +27,15 @@ from fewtune.providers.contract import (
     Finished,
     Point,
     Provider,
+    Refusal,
     Request,
     Score,
     Trial,
+    Withdrawal,
     Workspace,
     mean_of,
 )
+from fewtune.providers.refusal import answered
 from fewtune.types import Example, Plan
 from standin.openai_standin import BASE_MODEL
 
@@ -327,6 +335,121 @@ class TestSampling:
             score = scores[row]
             assert isinstance(score, Score)
             assert -sum(score.log_likelihoods) / len(score.log_likelihoods) == pytest.approx(loss, rel=1e-3)
+
+    def test_a_withdrawn_answer_ends_once_and_the_others_go_on(self, provider: Provider) -> None:
+        def arriving() -> Iterator[Ask]:
+            yield Withdrawal(id=9)
+            yield from (Request(id=number, prompt="Capital of France?", max_tokens=40) for number in range(3))
+            yield from (None, None, Withdrawal(id=1), None, Withdrawal(id=1))
+
+        replies = list(provider.sample(BASE, arriving()))
+        answers = [reply for reply in replies if isinstance(reply, Answer)]
+        assert sorted(answer.id for answer in answers) == [0, 1, 2]
+        for answer in answers:
+            chunks = [reply.text for reply in replies if isinstance(reply, Chunk) and reply.id == answer.id]
+            assert "".join(chunks) == answer.text
+            assert answer.stop_reason != "withdrawn" or answer.id == 1
+
+    def test_requests_name_models_of_their_own_where_they_can_be_mixed(self, provider: Provider) -> None:
+        models = [BASE, finished_model(train(provider, trial()))]
+        request = Request(id=0, prompt="Capital of France?", max_tokens=8)
+        requests = [replace(request, id=number, model=models[number % 2]) for number in range(4)]
+        replies = list(provider.sample(BASE, iter(requests)))
+        if not provider.capabilities.can_mix:
+            refused = [reply for reply in replies if isinstance(reply, Refusal)]
+            assert {reply.id: reply.code for reply in refused} == dict.fromkeys(range(4), "unsupported")
+            return
+        found = {reply.id: reply.text for reply in replies if isinstance(reply, Answer)}
+        for number, text in found.items():
+            alone = [one for one in provider.sample(models[number % 2], [request]) if isinstance(one, Answer)]
+            assert alone[0].text == text
+        assert len(found) == 4
+
+    @pytest.mark.parametrize("live", [False, True])
+    def test_a_request_that_cannot_be_answered_is_refused_and_the_others_are_answered(
+        self, provider: Provider, live: bool
+    ) -> None:
+        good = Request(id=0, prompt="Capital of France?", max_tokens=4)
+        bad = replace(good, id=1, model="nobody@4")
+        requests = [good, bad, replace(good, id=2)]
+        replies = list(provider.sample(BASE, iter(requests) if live else requests))
+        assert sorted(reply.id for reply in replies if isinstance(reply, Answer)) == [0, 2]
+        (refused,) = (reply for reply in replies if isinstance(reply, Refusal))
+        assert (refused.id, refused.code) == (1, "model_not_found" if provider.capabilities.can_mix else "unsupported")
+        assert refused.text.isprintable()
+        with pytest.raises(FewtuneError, match=re.escape(refused.text)):
+            list(answered(replies))
+
+    def test_a_refusal_alone_is_told_without_anything_else_to_do(self, provider: Provider) -> None:
+        def arriving() -> Iterator[Ask]:
+            yield Request(id=4, prompt="Capital of France?", model="nobody@4")
+            while True:
+                yield None
+
+        reply = next(iter(provider.sample(BASE, arriving())))
+        assert isinstance(reply, Refusal) and reply.id == 4
+
+    def test_choices_are_told_with_their_text_if_and_only_if_the_capabilities_say_so(self, provider: Provider) -> None:
+        request = Request(id=0, prompt="Capital of France?", max_tokens=12, alternatives=2)
+        replies = list(provider.sample(BASE, iter([request])))
+        if not provider.capabilities.tells_choices:
+            assert [reply.code for reply in replies if isinstance(reply, Refusal)] == ["unsupported"]
+            return
+        (answer,) = (reply for reply in replies if isinstance(reply, Answer))
+        told = [choice for reply in replies if isinstance(reply, Chunk) for choice in reply.choices]
+        assert list(answer.choices) == told and len(told) == answer.tokens > 0
+        assert (
+            "".join(one.text for one in told).encode(errors="surrogateescape").decode(errors="replace") == answer.text
+        )
+        assert all(len(one.alternatives) <= 2 and one.log_likelihood <= 0 for one in told)
+
+    @pytest.mark.parametrize("json", ["object", '{"type": "object", "properties": {"a": {"type": "boolean"}}}'])
+    def test_an_answer_is_json_where_that_can_be_had(self, provider: Provider, json: str) -> None:
+        request = Request(id=0, prompt="Capital of France?", max_tokens=60, json=json, temperature=1.0, seed=3)
+        *_, reply = provider.sample(BASE, iter([request]))
+        can = provider.capabilities.constrains
+        if can is None or (can == "object" and json != "object"):
+            assert isinstance(reply, Refusal) and reply.code == "unsupported"
+        else:
+            assert isinstance(reply, Answer)
+            assert reply.stop_reason == "length" or isinstance(loads(reply.text), dict)
+
+    def test_a_prompt_is_continued_as_it_stands_where_that_can_be_had(self, provider: Provider) -> None:
+        *_, reply = provider.sample(BASE, iter([Request(id=0, prompt="Once upon", framed=False, max_tokens=4)]))
+        assert isinstance(reply, Answer if provider.capabilities.can_continue else Refusal)
+
+    def test_a_model_is_known_by_the_workspaces_name_too_and_trained_further_from_there(
+        self, place: Place, tmp_path: Path
+    ) -> None:
+        first = place.open(tmp_path / "state")
+        if not first.capabilities.can_mix:
+            pytest.skip("this provider answers with one model at a time")
+        events = train(first, trial())
+        model = finished_model(events)
+        folder = tmp_path / "kept"
+        files = next(event.folder for event in events if isinstance(event, Checkpoint) and event.model == model)
+        if files:
+            shutil.copytree(files, folder)
+        else:
+            folder.mkdir()
+            (folder / MODEL_FILE).write_text(model)
+        named: dict[str, Path] = {}
+        workspace = Workspace(base=place.base, examples=place.examples, folder=tmp_path / "state", adapters=named)
+        provider, request = place.connect(workspace), Request(id=0, prompt="Capital of France?", model="ft:x+y:1@2")
+        # The names are looked up anew for each request.
+        assert isinstance([*provider.sample(BASE, [request])][-1], Refusal)
+        named["ft:x+y:1@2"] = folder
+        (own,) = (one for one in provider.sample(BASE, [request]) if isinstance(one, Answer))
+        (other,) = (one for one in provider.sample(model, [replace(request, model=None)]) if isinstance(one, Answer))
+        assert own.text == other.text
+        child, same = (
+            points(train(provider, trial(id, parent=parent))) for id, parent in (("a", model), ("b", "ft:x+y:1@2"))
+        )
+        assert [point.train_loss for point in child] == [point.train_loss for point in same]
+        shutil.rmtree(folder)
+        (refused,) = provider.sample(BASE, [request])
+        assert isinstance(refused, Refusal) and refused.code == "model_unusable"
+        assert str(tmp_path) not in refused.text
 
     @pytest.mark.parametrize("model", ["nobody", "nobody@4", "../first@4", "first@999", ""])
     def test_an_unknown_model_is_refused(self, provider: Provider, model: str) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import random
 import resource
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -18,12 +18,14 @@ from fewtune.errors import BaseModelError, DataError, TrainingError, UnfinishedE
 from fewtune.providers.contract import (
     BASE,
     Answer,
+    Ask,
     Checkpoint,
     Chunk,
     Event,
     Failure,
     Finished,
     Point,
+    Refusal,
     Reply,
     Request,
     Score,
@@ -32,6 +34,7 @@ from fewtune.providers.contract import (
     mean_of,
 )
 from fewtune.providers.local import LocalProvider
+from fewtune.providers.refusal import answered
 from fewtune.types import Example, Plan, Source, Usage
 from fewtune.types import Message as Turn
 from standin.chat_models import STYLES, save_chat_model
@@ -98,6 +101,10 @@ def checkpoints(events: Iterable[Event]) -> set[tuple[str, int, int, str]]:
 
 def endings(events: Iterable[Event]) -> list[Finished | Failure]:
     return [event for event in events if isinstance(event, Finished | Failure)]
+
+
+def provider_answers(provider: LocalProvider, requests: Sequence[Request]) -> Iterator[Answer]:
+    return (reply for reply in provider.sample(BASE, requests) if isinstance(reply, Answer))
 
 
 def text_of(replies: Iterable[Reply]) -> str:
@@ -400,6 +407,42 @@ class TestSampling:
         list(training)
         assert digest(tmp_path / "state", SECOND) == digest(tmp_path / "whole", SECOND)
 
+    def test_live_answers_of_several_models_and_several_trainings_go_on_in_turn_and_change_nothing_of_each_other(
+        self, connect: Open, tmp_path: Path
+    ) -> None:
+        trials, last = [SECOND, replace(SECOND, id="third", seed=3)], STEPS[SECOND.id]
+        train(connect(tmp_path / "whole"), FIRST)
+        alone = train(connect(tmp_path / "whole"), *trials)
+        provider = connect(tmp_path / "state")
+        train(provider, FIRST)
+        requests = [
+            replace(self.REQUEST, id=n, model=(BASE, "first@4", "first@6")[n % 3], temperature=n % 2, alternatives=1)
+            for n in range(24)
+        ]
+        expected = {n: next(provider_answers(provider, [request])) for n, request in enumerate(requests)}
+
+        def arriving() -> Iterator[Ask]:
+            for request in requests:
+                yield request
+                yield from [None] * 3
+
+        provider.start(trials)
+        sampling, training = provider.sample(BASE, arriving()), provider.advance(dict.fromkeys(("second", "third")))
+        replies: list[Reply] = []
+        told: list[Event] = []
+        for event in training:
+            told.append(event)
+            replies += islice(sampling, 20)
+        assert any(isinstance(reply, Answer) for reply in replies)
+        replies += sampling
+        found = {reply.id: reply for reply in replies if isinstance(reply, Answer)}
+        assert {n: (one.text, one.tokens, one.stop_reason) for n, one in found.items()} == {
+            n: (one.text, one.tokens, one.stop_reason) for n, one in expected.items()
+        }
+        assert points(told) == points(alone)
+        for trial in trials:
+            assert digest(tmp_path / "state", trial, last) == digest(tmp_path / "whole", trial, last)
+
     def test_scores_are_the_same_with_shots_before_them_or_neighbours_beside_them(
         self, connect: Open, tmp_path: Path
     ) -> None:
@@ -432,8 +475,10 @@ class TestSampling:
         self, connect: Open, tmp_path: Path, score: str | None
     ) -> None:
         request = Request(id=0, prompt="Capital of Peru? " * 30, score=score)
+        (refusal,) = connect(tmp_path).sample(BASE, [request])
+        assert isinstance(refusal, Refusal) and refusal.code == "context_length_exceeded"
         with pytest.raises(DataError, match=rf"has \d{{3}} tokens.*at most {CONTEXT}"):
-            list(connect(tmp_path).sample(BASE, [request]))
+            list(answered([refusal]))
 
 
 class TestConversations:

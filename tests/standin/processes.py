@@ -9,5 +9,7 @@ from multiprocessing.context import ForkServerContext
 def forkserver() -> ForkServerContext:
     """Processes are forked from a server that has imported, once for all tests, what takes seconds."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fewtune.providers.local", "transformers.models.llama.modeling_llama"])
+    context.set_forkserver_preload(
+        ["fewtune.providers.local", "transformers.models.llama.modeling_llama", "fewtune.service.worker.process"]
+    )
     return context

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from fewtune.cli import data, look, machine, money, run, use
+from fewtune.cli import data, look, machine, money, run, serve, use
 
 app = typer.Typer(
     name="fewtune",
@@ -16,5 +16,5 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for group in (run, data, look, money, use, machine):
+for group in (run, data, look, money, use, serve, machine):
     group.register(app)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.table import Table
 
 from fewtune.cli.show import print_json
+from fewtune.store.keys import KeyRecord
 from fewtune.store.runs import RunRecord
 
 
@@ -39,3 +41,21 @@ def show_unfinished(record: RunRecord, as_json: bool) -> None:
     if record.error:
         console.print(record.error)
     console.print(f"Go on with: fewtune resume {record.id}")
+
+
+def show_keys(records: Sequence[KeyRecord]) -> None:
+    console = Console(highlight=False, markup=False)
+    if not records:
+        console.print("No keys yet. Make one with: fewtune keys create NAME")
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("name", "project", "key", "made (UTC)", "used (UTC)", ""):
+        table.add_column(heading, overflow="fold")
+    for one in records:
+        kind = "revoked" if one.revoked_at else "admin" if one.admin else ""
+        table.add_row(one.name, one.project, one.hint, _moment(one.created_at), _moment(one.last_used_at), kind)
+    console.print(table)
+
+
+def _moment(seconds: int | None) -> str:
+    return "never" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")

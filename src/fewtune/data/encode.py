@@ -128,7 +128,14 @@ class Encoder:
         """
         if self.chat:
             return self.chat.prompt(_question(prompt, shots, messages), tools)
-        ids: list[int] = self.tokenizer.encode(self.frame.few_shot_text(prompt, shots)).ids
+        return self._begun(self.frame.few_shot_text(prompt, shots))
+
+    def raw(self, text: str) -> tuple[int, ...]:
+        """Ids of a text that is to go on as it stands; of an empty one, what a text begins after."""
+        return self._begun(text) or (self.end_id,)
+
+    def _begun(self, text: str) -> tuple[int, ...]:
+        ids: list[int] = self.tokenizer.encode(text).ids
         return tuple(ids[:-1] if ids and ids[-1] == self.end_id else ids)
 
     def completion(self, completion: str) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from fewtune.bases.folder import describe, locate, open_encoder
 from fewtune.data.encode import Encoder
 from fewtune.engine import devices, llama
 from fewtune.engine.body import Body
+from fewtune.engine.json_grammar import JsonGrammars
 from fewtune.engine.prefix import BYTES_IN_MEMORY, Prefixes
 from fewtune.engine.recorded import Recordings
 from fewtune.engine.workers import Workers
@@ -56,6 +57,11 @@ class BaseModel:
         """Training passes on CUDA; None where something in them waits for the host, or is not known to do without."""
         known = self.device.type == "cuda" and isinstance(self.body, llama.Llama) and self.dtype == torch.bfloat16
         return Recordings() if known else None
+
+    @cached_property
+    def json_grammars(self) -> JsonGrammars:
+        """Raises UsageError where llguidance is missing, or does not know the tokenizer."""
+        return JsonGrammars(self.encoder, self.body.head.shape[0])
 
     @cached_property
     def workers(self) -> Workers:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Sequence
+from math import prod
 
 import torch
 from torch import Tensor
@@ -12,6 +14,10 @@ from fewtune.engine.attention import Attention, PackedAttention
 from fewtune.engine.shared_prefix import AttentionAfterPrefix, SharedPrefix
 
 _FIRST_ROOM = 32
+_LARGE = 2**22
+_MOST_APART = 8
+_CALL = 100
+"""Tokens that could be read in the time that a call of its own takes."""
 
 
 class Cache:
@@ -30,20 +36,20 @@ class Cache:
         if rows <= self.rows and length <= self.room:
             return
         self.rows = self.rows if rows <= self.rows else max(rows, 2 * self.rows)
-        self.room = self.room if length <= self.room else max(length, 2 * self.room)
+        # A power of two, so that a long prompt has room for its answer too.
+        self.room = self.room if length <= self.room else 1 << (length - 1).bit_length()
         self._layers = {layer: self._grown(states) for layer, states in self._layers.items()}
 
     def _grown(self, states: Tensor) -> Tensor:
         _, rows, heads, room, width = states.shape
-        grown = states.new_zeros(2, self.rows, heads, self.room, width)
+        grown = _zeros((2, self.rows, heads, self.room, width), states)
         grown[:, :rows, :, :room] = states
         return grown
 
     def layer(self, number: int, like: Tensor) -> Tensor:
         """Keys and values of one layer, made when first asked for, for heads (T, G, D) like the given ones."""
         if number not in self._layers:
-            # Zeros, since what a row may not see is multiplied by zero, and zero times not-a-number is not zero.
-            self._layers[number] = like.new_zeros(2, self.rows, like.shape[1], self.room, like.shape[2])
+            self._layers[number] = _zeros((2, self.rows, like.shape[1], self.room, like.shape[2]), like)
         return self._layers[number]
 
     def remove(self, row: int) -> None:
@@ -55,6 +61,34 @@ class Cache:
         for states in self._layers.values():
             states[:, row, :, :length] = states[:, last, :, :length]
         self.lengths[row] = length
+
+
+def _zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Zeros, since what a row may not see is multiplied by zero, and zero times not-a-number is not zero.
+
+    On Linux a large one is left to the system, which makes each page when it is used: one long row among short ones
+    would otherwise hold everybody up while room is made for all.
+    """
+    size = prod(shape) * like.element_size()
+    if like.device.type != "cpu" or size < _LARGE or not hasattr(mmap, "MADV_NOHUGEPAGE"):
+        return like.new_zeros(shape)
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    pages.madvise(mmap.MADV_NOHUGEPAGE)
+    return torch.frombuffer(pages, dtype=like.dtype).view(shape)
+
+
+def _apart(lengths: Sequence[int]) -> tuple[list[int], int]:
+    """Rows that are so long that they are better read alone, and the longest of the others.
+
+    What is read together is read as far as the longest of it goes.
+    """
+    ranked = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    alone, best = 0, float("inf")
+    for count in range(min(len(lengths), _MOST_APART + 1)):
+        read = len(lengths) * lengths[ranked[count]] + sum(lengths[row] + _CALL for row in ranked[:count])
+        if read < best:
+            alone, best = count, read
+    return ranked[:alone], lengths[ranked[alone]]
 
 
 class CachedAttention:
@@ -69,9 +103,12 @@ class CachedAttention:
         """How many are old."""
         self._new = new
         self._packed = _attention_of_new(new, counts[self._rows :]) if new else None
-        old = cache.lengths[: self._rows]
-        self._longest = max(old, default=0) + 1
-        self._even = min(old, default=0) + 1 == self._longest
+        old = [length + 1 for length in cache.lengths[: self._rows]]
+        on_cpu = device.type == "cpu"
+        apart, self._longest = _apart(old) if on_cpu and old else ([], max(old, default=1))
+        self._apart = {row: old[row] for row in apart}
+        """Tokens of rows that are read alone; `_longest` is that of the others."""
+        self._even = min(old, default=1) == self._longest
         ends = [length + count for length, count in zip(cache.lengths, counts, strict=True)]
         cache.make_room(len(counts), max(ends))
         places = [range(begin, end) for begin, end in zip(cache.lengths, ends, strict=True)]
@@ -111,6 +148,15 @@ class CachedAttention:
 
     def _read(self, query: Tensor, states: Tensor, scale: float | None, window: int | None) -> Tensor:
         """One token of every old row (rows, H, D), over all that its row holds."""
+        mixed = self._read_together(query, states, scale, window)
+        for row, length in self._apart.items():
+            seen = slice(0 if window is None else max(0, length - window), length)
+            keys, values = states[:, row, None, :, seen].unbind()
+            grouped = query[row].reshape(1, keys.shape[1], -1, query.shape[2])
+            mixed[row] = scaled_dot_product_attention(grouped, keys, values, scale=scale).view(mixed[row].shape)
+        return mixed
+
+    def _read_together(self, query: Tensor, states: Tensor, scale: float | None, window: int | None) -> Tensor:
         keys, values = states[:, : self._rows, :, : self._longest].unbind()
         # The heads that share a key stand where the tokens of a query would: grouping costs nothing.
         grouped = query.reshape(self._rows, keys.shape[1], -1, query.shape[2])

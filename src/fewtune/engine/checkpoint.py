@@ -17,7 +17,7 @@ from fewtune.engine.lora import Adapter
 from fewtune.engine.training import Task, Training, begin
 from fewtune.errors import from_os_error
 
-_MANIFEST = "manifest.json"
+MANIFEST = "manifest.json"
 _KEPT = 2
 """Resume points kept: should the newest be damaged, the one before is used."""
 
@@ -101,7 +101,7 @@ def copy_point(source: Path, step: int, target: Path) -> bool:
     temporary = _aside(target / name)
     try:
         shutil.copytree(source / name, temporary, dirs_exist_ok=True)
-        (temporary / _MANIFEST).unlink()
+        (temporary / MANIFEST).unlink()
         _seal(temporary, target / name)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -112,7 +112,7 @@ def copy_point(source: Path, step: int, target: Path) -> bool:
 def is_whole(folder: Path) -> bool:
     """Whether every file that the manifest names is there, unchanged."""
     try:
-        manifest: dict[str, str] = json.loads((folder / _MANIFEST).read_text())
+        manifest: dict[str, str] = json.loads((folder / MANIFEST).read_text())
         return bool(manifest) and all(_sha256(folder / name) == digest for name, digest in manifest.items())
     except (OSError, ValueError, AttributeError):
         return False
@@ -135,7 +135,7 @@ def _aside(folder: Path) -> Path:
 def _seal(temporary: Path, folder: Path) -> None:
     """The manifest comes last, so a folder without one was never finished."""
     manifest = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
-    (temporary / _MANIFEST).write_text(json.dumps(manifest, indent=2))
+    (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2))
     for path in temporary.iterdir():
         _sync(path)
     _sync(temporary)

@@ -30,20 +30,30 @@ class Chooser:
 class Choice:
     token: int
     log_likelihood: float | None = None
-    """Nats, of the model itself: before temperature and nucleus."""
+    """Nats, of the model itself: before temperature, nucleus and mask."""
     alternatives: tuple[tuple[int, float], ...] = ()
     """The most likely tokens with their log-likelihoods, best first; the chosen one may be among them."""
 
 
-def choose(logits: Tensor, choosers: Sequence[Chooser]) -> list[Choice]:
-    """A token for each row of logits (R, V)."""
-    tokens: list[int] = logits.argmax(dim=1).tolist()
+def choose(logits: Tensor, choosers: Sequence[Chooser], masks: Mapping[int, Tensor] | None = None) -> list[Choice]:
+    """A token for each row of logits (R, V); the masks (V,) of some rows say which tokens may be taken."""
+    allowed = _allowed(logits, masks) if masks else logits
+    tokens: list[int] = allowed.argmax(dim=1).tolist()
     drawing = {row: chooser for row, chooser in enumerate(choosers) if chooser.temperature > 0}
-    for row, token in (_drawn(logits, drawing) if drawing else {}).items():
+    for row, token in (_drawn(allowed, drawing) if drawing else {}).items():
         tokens[row] = token
     telling = {row: chooser.alternatives for row, chooser in enumerate(choosers) if chooser.alternatives is not None}
     told = _told(logits, tokens, telling) if telling else {}
     return [told.get(row) or Choice(token=token) for row, token in enumerate(tokens)]
+
+
+def _allowed(logits: Tensor, masks: Mapping[int, Tensor]) -> Tensor:
+    """A copy: what is told of a choice is the model's own likelihood."""
+    allowed = logits.clone()
+    rows = torch.tensor(list(masks), device=logits.device)
+    forbidden = ~torch.stack(list(masks.values())).to(logits.device)
+    allowed[rows] = allowed[rows].masked_fill(forbidden, -torch.inf)
+    return allowed
 
 
 def _drawn(logits: Tensor, choosers: Mapping[int, Chooser]) -> dict[int, int]:

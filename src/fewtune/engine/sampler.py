@@ -3,120 +3,62 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Generator, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from itertools import chain
-from random import Random
-from typing import Literal
 
 import torch
 
 from fewtune.engine import devices
+from fewtune.engine.arrivals import Arrivals, Ask
 from fewtune.engine.base_model import BaseModel
 from fewtune.engine.batching import TOKENS_AT_ONCE
-from fewtune.engine.choosing import Choice, Chooser, choose
+from fewtune.engine.choosing import choose
+from fewtune.engine.continuation import Prompt, Told
 from fewtune.engine.decoding import Decoder
-from fewtune.engine.lora import Adapter
 from fewtune.engine.shared_prefix import SharedPrefix, read_prefix, shared_length
-from fewtune.engine.stopping import Transcript
 from fewtune.engine.workers import Stream
-from fewtune.errors import DataError
+from fewtune.engine.writing import Writing
 
 ROWS_AT_ONCE = 32
+READ_AT_ONCE = 192
+"""Tokens of prompts that are read in a pass, on a CPU, while prompts may come at any time."""
 _FEWEST_PROMPTS = 4
 """For one process: a pass with fewer costs nearly as much as one with these, so a second process would gain little."""
 _SECONDS_TO_WAIT = 0.001
 """Before an iterator that had nothing is asked again, while nothing else is to be done."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Prompt:
-    """One continuation to be written."""
-
-    id: int
-    ids: tuple[int, ...]
-    max_tokens: int
-    adapter: Adapter | None = None
-    """None is the bare base."""
-    temperature: float = 0.0
-    """0 takes the most likely token; above it the distribution is sharpened or flattened."""
-    top_p: float = 1.0
-    """Draw from the fewest most likely tokens that hold this share of the distribution."""
-    seed: int = 0
-    stop: tuple[str, ...] = ()
-    alternatives: int | None = None
-    """With a number, each token's log-likelihood is told, and those of so many of the most likely tokens."""
-
-    def __post_init__(self) -> None:
-        if not self.ids:
-            raise DataError("A prompt has no tokens; there is nothing to continue.", fix="Give it some text.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Piece:
-    """Text that will not change any more."""
-
-    id: int
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Continuation:
-    """The whole text, cut before the end token or stop sequence."""
-
-    id: int
-    text: str
-    tokens: int
-    """Written, without the end token; those of a stop sequence are counted."""
-    stop_reason: Literal["stop", "length"]
-    seconds: float
-    choices: tuple[Choice, ...] = ()
-    """One for each of the tokens, where the prompt asked for log-likelihoods."""
-
-
-@dataclass(kw_only=True)
-class _Writing:
-    """One answer on its way."""
-
-    prompt: Prompt
-    limit: int
-    """Tokens that may be written within the context."""
-    chooser: Chooser
-    transcript: Transcript
-    unread: tuple[int, ...]
-    """What the base has not read yet: the prompt, then the token chosen last."""
-    started: float
-    tokens: int = 0
-    choices: list[Choice] = field(default_factory=list[Choice])
-    end: Literal["stop", "length"] | None = None
-
-
-def generate(base: BaseModel, prompts: Iterable[Prompt | None]) -> Iterator[Piece | Continuation]:
+def generate(base: BaseModel, prompts: Iterable[Ask]) -> Iterator[Told]:
     """Continue the prompts in the order they come, up to `ROWS_AT_ONCE` together; each ends in one Continuation.
 
-    The iterator is asked for more before every token for which a row is free, so that prompts may join
-    at any time. It should not wait while others are being written: where nothing is there at the moment
-    it gives None, and is asked again a token later, or a millisecond later when nothing is being written.
-    Between two pieces the base is free: others may train or sample with it.
+    The iterator is asked for more before every token, so that prompts may join, and be withdrawn, at any time. It
+    should not wait while others are being written: where nothing is there at the moment it gives None, and is asked
+    again a token later, or a millisecond later when nothing is being written. Between two pieces the base is free:
+    others may train or sample with it.
 
     A sequence, which has all its prompts from the beginning, is dealt out over the cores where it is long enough.
     """
-    if isinstance(prompts, Sequence) and len(prompts) >= 2 * _FEWEST_PROMPTS:
-        yield from _generate_side_by_side(base, [prompt for prompt in prompts if prompt])
+    if isinstance(prompts, Sequence):
+        given = [prompt for prompt in prompts if isinstance(prompt, Prompt)]
+        if len(given) >= 2 * _FEWEST_PROMPTS:
+            yield from _generate_side_by_side(base, given)
+            return
+        steps = _steps(base, given)
     else:
-        with closing(_steps(base, prompts)) as steps:
-            for told in steps:
-                yield from told
+        steps = passes(base, prompts)
+    with closing(steps):
+        yield from chain.from_iterable(steps)
 
 
-def _generate_side_by_side(base: BaseModel, prompts: Sequence[Prompt]) -> Iterator[Piece | Continuation]:
+def _generate_side_by_side(base: BaseModel, prompts: Sequence[Prompt]) -> Iterator[Told]:
     """Every worker that can be spared writes its share, and so does this process.
 
     Who writes a prompt does not depend on how fast the others are, so the same prompts stand side by side each time.
     """
     most = min(base.workers.count, len(prompts) // _FEWEST_PROMPTS)
-    streams: list[Stream[list[Piece | Continuation]]] = []
+    streams: list[Stream[list[Told]]] = []
     try:
         for number in range(1, most):
             stream = base.workers.stream(_steps, prompts[number::most])
@@ -136,59 +78,128 @@ def _generate_side_by_side(base: BaseModel, prompts: Sequence[Prompt]) -> Iterat
             stream.close()
 
 
-def _steps(base: BaseModel, prompts: Iterable[Prompt | None]) -> Generator[list[Piece | Continuation], None, None]:
+def passes(base: BaseModel, asks: Iterable[Ask]) -> Generator[list[Told], None, None]:
+    """The same of an iterator, pass by pass: what each has to tell, which may be nothing.
+
+    A long prompt is read in slices, so that it does not hold up the others.
+    """
+    yield from _passes(base, Arrivals(asks), _Rows(base, slice=READ_AT_ONCE if base.on_cpu else None))
+
+
+def _steps(base: BaseModel, prompts: Sequence[Prompt]) -> Generator[list[Told], None, None]:
     """What each pass through the base has to tell, written by this process alone."""
-    arrivals, decoder = _Arrivals(prompts), Decoder(base)
-    shared = _shared_prefixes(base, prompts) if isinstance(prompts, Sequence) and base.on_cpu else {}
-    writings: list[_Writing] = []
-    """In the order of the decoder's rows."""
+    shared = _shared_prefixes(base, prompts) if base.on_cpu else {}
+    yield from filter(None, _passes(base, Arrivals(prompts), _Rows(base, shared)))
+
+
+def _passes(base: BaseModel, arrivals: Arrivals, rows: _Rows) -> Iterator[list[Told]]:
     while True:
-        begun = [_begin(base, prompt, shared) for prompt in arrivals.take(ROWS_AT_ONCE - len(writings))]
-        told = [event for writing in begun for event in _told(writing)]
-        for writing in begun:
-            if not writing.end:
-                decoder.join(writing.prompt.adapter, shared.get(id(writing.prompt.adapter)))
-                writings.append(writing)
-        if writings:
-            for writing, choice in zip(writings, _next_tokens(decoder, writings), strict=True):
-                _write(writing, choice, base.encoder.stop_ids)
-                told += _told(writing)
-            _remove_ended(decoder, writings)
-        if told:
-            yield told
-        if not writings and not begun:
+        told = [event for id in arrivals.take() for event in rows.withdraw(arrivals, id)]
+        told += rows.begin(arrivals)
+        told += rows.advance()
+        yield told
+        if rows.empty and not told:
             if arrivals.ended:
                 return
             time.sleep(_SECONDS_TO_WAIT)
 
 
-class _Arrivals:
-    """Prompts in the order they come."""
+class _Rows:
+    """The answers that are being written together."""
 
-    def __init__(self, prompts: Iterable[Prompt | None]) -> None:
-        self._prompts = iter(prompts)
-        self.ended = False
+    def __init__(
+        self, base: BaseModel, shared: Mapping[int, SharedPrefix] | None = None, *, slice: int | None = None
+    ) -> None:
+        """`shared` is what all prompts of an adapter begin with, by its identity; of a prompt longer than a slice
+        only that much is read at a time."""
+        self._base = base
+        self._decoder = Decoder(base)
+        self._shared = shared or {}
+        self._slice = slice
+        self._reading: deque[Writing] = deque()
+        """Those whose prompt is not, or not wholly, read."""
+        self._writing: list[Writing] = []
+        """In the order of the decoder's rows."""
 
-    def take(self, rows: int) -> list[Prompt]:
-        """At most so many, and no more than one pass should read."""
-        taken: list[Prompt] = []
-        while len(taken) < rows and sum(len(prompt.ids) for prompt in taken) < TOKENS_AT_ONCE:
-            try:
-                prompt = next(self._prompts)
-            except StopIteration:
-                self.ended = True
-                break
-            if prompt is None:
-                break
-            taken.append(prompt)
-        return taken
+    @property
+    def empty(self) -> bool:
+        return not (self._reading or self._writing)
+
+    def begin(self, arrivals: Arrivals) -> list[Told]:
+        """Give free rows to those that wait."""
+        told: list[Told] = []
+        while arrivals.waiting and len(self._reading) + len(self._writing) < ROWS_AT_ONCE:
+            prompt = arrivals.waiting.popleft()
+            writing = Writing(self._base, prompt, self._shared.get(id(prompt.adapter)))
+            if writing.end:
+                told += writing.told()
+            else:
+                self._reading.append(writing)
+        return told
+
+    def withdraw(self, arrivals: Arrivals, id: int) -> Iterator[Told]:
+        """End an answer, wherever it is."""
+        for prompt in arrivals.withdraw(id):
+            writing = Writing(self._base, prompt)
+            writing.withdraw()
+            yield from writing.told()
+        for writing in (*self._reading, *self._writing):
+            if writing.prompt.id == id:
+                writing.withdraw()
+                yield from writing.told()
+        self._reading = deque(writing for writing in self._reading if not writing.end)
+        self._remove_ended()
+
+    @torch.inference_mode()
+    def advance(self) -> list[Told]:
+        """One pass: prompts are read, and every answer whose prompt is read gets its next token."""
+        with devices.one_core():
+            self._join()
+            if not self._writing:
+                return []
+            masks = {row: one.grammar.mask() for row, one in enumerate(self._writing) if one.grammar}
+            logits = self._decoder.step([writing.unread for writing in self._writing])
+            choices = choose(logits, [writing.chooser for writing in self._writing], masks)
+        told: list[Told] = []
+        for writing, choice in zip(self._writing, choices, strict=True):
+            writing.write(choice)
+            told += writing.told()
+        self._remove_ended()
+        return told
+
+    def _join(self) -> None:
+        """Let prompts into the pass, no more of them than one should read."""
+        most = left = self._slice or TOKENS_AT_ONCE
+        while self._reading and left > 0:
+            writing = self._reading[0]
+            if self._slice and len(writing.unread) > left:
+                # What is left of a pass is too little for one more of its own.
+                if left == most:
+                    self._read_slice(writing, left)
+                return
+            self._reading.popleft()
+            self._decoder.join(writing.prompt.adapter, writing.prefix)
+            self._writing.append(writing)
+            left -= len(writing.unread)
+
+    def _read_slice(self, writing: Writing, length: int) -> None:
+        ids, writing.unread = writing.unread[:length], writing.unread[length:]
+        writing.prefix = read_prefix(self._base, ids, writing.prompt.adapter, writing.prefix)
+
+    def _remove_ended(self) -> None:
+        """The last row takes the place of one that leaves, here as in the decoder."""
+        for row in reversed(range(len(self._writing))):
+            if self._writing[row].ended:
+                self._decoder.leave(row)
+                self._writing[row] = self._writing[-1]
+                self._writing.pop()
 
 
 @torch.inference_mode()
-def _shared_prefixes(base: BaseModel, prompts: Sequence[Prompt | None]) -> dict[int, SharedPrefix]:
+def _shared_prefixes(base: BaseModel, prompts: Sequence[Prompt]) -> dict[int, SharedPrefix]:
     """What all the prompts of an adapter begin with, by the adapter's identity."""
     by_adapter: dict[int, list[Prompt]] = {}
-    for prompt in filter(None, prompts):
+    for prompt in prompts:
         by_adapter.setdefault(id(prompt.adapter), []).append(prompt)
     found: dict[int, SharedPrefix] = {}
     for identity, group in by_adapter.items():
@@ -197,72 +208,3 @@ def _shared_prefixes(base: BaseModel, prompts: Sequence[Prompt | None]) -> dict[
             with devices.one_core():
                 found[identity] = read_prefix(base, group[0].ids[:length], group[0].adapter)
     return found
-
-
-def _begin(base: BaseModel, prompt: Prompt, shared: Mapping[int, SharedPrefix]) -> _Writing:
-    limit = min(prompt.max_tokens, base.encoder.context - len(prompt.ids))
-    prefix = shared.get(id(prompt.adapter))
-    return _Writing(
-        prompt=prompt,
-        limit=limit,
-        chooser=Chooser(
-            temperature=prompt.temperature,
-            top_p=prompt.top_p,
-            alternatives=prompt.alternatives,
-            random=Random(prompt.seed),
-        ),
-        transcript=Transcript(base.encoder, prompt.stop),
-        unread=prompt.ids[prefix.length :] if prefix else prompt.ids,
-        started=time.perf_counter(),
-        end="length" if limit <= 0 else None,
-    )
-
-
-@torch.inference_mode()
-def _next_tokens(decoder: Decoder, writings: Sequence[_Writing]) -> list[Choice]:
-    with devices.one_core():
-        logits = decoder.step([writing.unread for writing in writings])
-        return choose(logits, [writing.chooser for writing in writings])
-
-
-def _write(writing: _Writing, choice: Choice, stop_ids: Container[int]) -> None:
-    """Add a token to an answer, or end it."""
-    if choice.token in stop_ids:
-        writing.end = "stop"
-    else:
-        writing.unread = (choice.token,)
-        writing.tokens += 1
-        writing.transcript.add(choice.token)
-        if writing.chooser.alternatives is not None:
-            writing.choices.append(choice)
-        if writing.transcript.stopped:
-            writing.end = "stop"
-        elif writing.tokens >= writing.limit:
-            writing.end = "length"
-    if writing.end:
-        writing.transcript.end()
-
-
-def _told(writing: _Writing) -> Iterator[Piece | Continuation]:
-    """What is new of an answer."""
-    text = writing.transcript.take()
-    if text:
-        yield Piece(id=writing.prompt.id, text=text)
-    if writing.end:
-        yield Continuation(
-            id=writing.prompt.id,
-            text=writing.transcript.text,
-            tokens=writing.tokens,
-            stop_reason=writing.end,
-            seconds=time.perf_counter() - writing.started,
-            choices=tuple(writing.choices),
-        )
-
-
-def _remove_ended(decoder: Decoder, writings: list[_Writing]) -> None:
-    """The last row takes the place of one that leaves, here as in the decoder."""
-    for row in reversed(range(len(writings))):
-        if writings[row].end:
-            decoder.leave(row)
-            writings[row] = writings[-1]
-            writings.pop()

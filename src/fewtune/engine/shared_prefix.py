@@ -38,28 +38,32 @@ def shared_length(rows: Sequence[tuple[int, ...]]) -> int:
     return length if (len(rows) - 1) * length >= _FEWEST_TOKENS else 0
 
 
-def read_prefix(base: BaseModel, ids: Sequence[int], adapter: Adapter | None) -> SharedPrefix:
-    """Pass the prefix through the base, keeping what later tokens attend to."""
-    attention = _Reading(len(ids))
+def read_prefix(
+    base: BaseModel, ids: Sequence[int], adapter: Adapter | None, before: SharedPrefix | None = None
+) -> SharedPrefix:
+    """Pass the prefix, or what follows one that was read before, through the base, keeping what later tokens see."""
+    attention = _Reading(len(ids), before)
     tokens = torch.tensor(ids, device=base.device)
     routing = route([adapter], [len(ids)], base.dtype)
-    places = torch.arange(len(ids), device=base.device)
-    base.body.states(tokens, places, attention, routing, select=places[-1:])
+    places = torch.arange(len(ids), device=base.device) + (before.length if before else 0)
+    base.body.states(tokens, places, attention, routing, select=torch.tensor([len(ids) - 1], device=base.device))
     return attention.prefix
 
 
-class _Reading(PackedAttention):
+class _Reading:
     """Causal attention of one row that keeps its keys and values."""
 
-    def __init__(self, length: int) -> None:
-        super().__init__([length])
-        self.prefix = SharedPrefix(length=length)
+    def __init__(self, length: int, before: SharedPrefix | None) -> None:
+        self._before = before
+        self._attention = AttentionAfterPrefix([before], [length]) if before else PackedAttention([length])
+        self.prefix = SharedPrefix(length=length + (before.length if before else 0))
 
     def __call__(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float | None, window: int | None
     ) -> Tensor:
-        self.prefix.layers[layer] = torch.stack((key, value))
-        return super().__call__(layer, query, key, value, scale, window)
+        new = torch.stack((key, value))
+        self.prefix.layers[layer] = torch.cat((self._before.layers[layer], new), dim=1) if self._before else new
+        return self._attention(layer, query, key, value, scale, window)
 
 
 class AttentionAfterPrefix:

@@ -11,7 +11,8 @@ _HALF = "\N{REPLACEMENT CHARACTER}"
 class Transcript:
     """Turns tokens into text one by one, at a price that does not grow with the text."""
 
-    def __init__(self, encoder: Encoder, stop: tuple[str, ...]) -> None:
+    def __init__(self, encoder: Encoder, stop: tuple[str, ...], *, lead: str | None = None) -> None:
+        """`lead` is what is to be left out at the very beginning; None is what the encoder puts there."""
         self.text = ""
         """All whole characters so far, cut before the first stop sequence; `Encoder.answer` of the tokens."""
         self.stopped = False
@@ -19,7 +20,7 @@ class Transcript:
         self._tokenizer = encoder.tokenizer
         self._stop = tuple(filter(None, stop))
         self._longest = max(map(len, stop), default=0)
-        self._unwanted = encoder.lead
+        self._unwanted = encoder.lead if lead is None else lead
         """At the very beginning; empty once it is known whether it was there."""
         self._begun = ""
         """What was written as long as that is not known."""
@@ -28,7 +29,8 @@ class Transcript:
         self._before: list[int] = []
         self._before_text = ""
         """Those that came last into it: decoders may treat a token otherwise where none stands before it."""
-        self._shown = 0
+        self.shown = 0
+        """Characters that were taken."""
         self._ended = False
 
     def add(self, token: int) -> None:
@@ -40,6 +42,11 @@ class Transcript:
             self._before, self._new = self._new, []
             self._before_text = self._tokenizer.decode(self._before)
 
+    @property
+    def whole(self) -> bool:
+        """Whether every token so far is in the text, and none waits for the rest of its character."""
+        return not self._new
+
     def end(self) -> None:
         """No token will follow: half a character is shown as it is."""
         if not self.stopped:
@@ -50,8 +57,8 @@ class Transcript:
         """Text not taken before that later tokens cannot change: no half character, nothing of a stop sequence."""
         held = 0 if self._ended else max((_begun(self.text, stop) for stop in self._stop), default=0)
         settled = len(self.text) - held
-        taken = self.text[self._shown : settled]
-        self._shown = max(self._shown, settled)
+        taken = self.text[self.shown : settled]
+        self.shown = max(self.shown, settled)
         return taken
 
     def _new_text(self) -> str:

@@ -15,6 +15,7 @@ from fewtune.experiment.preparation import Prepared
 from fewtune.experiment.progress import Answering, Watch
 from fewtune.experiment.rivals import BASE_SYSTEM, FEW_SHOT, FEW_SHOT_NEAREST, RUNNER_UP, TUNED
 from fewtune.providers.contract import BASE, Answer, Provider, Request, Score
+from fewtune.providers.refusal import answered
 from fewtune.store.runs import PredictionRecord, Runs
 from fewtune.types import Example
 
@@ -118,7 +119,7 @@ class Sampling:
     def ask(self, system: System, requests: Sequence[Request]) -> Iterator[Answer | Score]:
         """The replies as they come, told to those who watch."""
         done = 0
-        for reply in self.provider.sample(system.model, requests):
+        for reply in answered(self.provider.sample(system.model, requests)):
             self.interruption.check()
             if isinstance(reply, Answer | Score):
                 yield reply

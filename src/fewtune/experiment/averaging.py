@@ -12,6 +12,7 @@ from fewtune.experiment.measuring import PlanReading
 from fewtune.experiment.searching import SearchPlan
 from fewtune.experiment.sweep import Sweep
 from fewtune.providers.contract import Score, mean_of
+from fewtune.providers.refusal import answered
 from fewtune.search import folds
 from fewtune.search.refit import AVERAGED, keeps_average
 from fewtune.types import Example
@@ -72,7 +73,7 @@ def _models(sweep: Sweep, trial: str, epochs: int, count: int) -> list[str]:
 
 def _scored(sweep: Sweep, model: str, rows: Sequence[Example]) -> Losses:
     found: dict[int, float] = {}
-    for reply in sweep.provider.sample(model, [scoring(example) for example in rows]):
+    for reply in answered(sweep.provider.sample(model, [scoring(example) for example in rows])):
         sweep.interruption.check()
         if isinstance(reply, Score):
             found[reply.id] = -fmean(reply.log_likelihoods)

@@ -10,6 +10,7 @@ from fewtune.experiment.answering import scoring
 from fewtune.experiment.preparation import Prepared
 from fewtune.experiment.rivals import TUNED, WRITERS
 from fewtune.providers.contract import Provider, Score
+from fewtune.providers.refusal import answered
 from fewtune.report.evaluation_part import Copying
 from fewtune.store.runs import PredictionRecord
 from fewtune.types import Example
@@ -55,6 +56,6 @@ def by_heart(train: Sequence[Example], provider: Provider, model: str, seed: int
     if not provider.capabilities.can_score:
         return 0, 0
     rows = random.Random(seed).sample(train, min(_TRIED, len(train)))
-    replies = provider.sample(model, [scoring(row) for row in rows])
+    replies = answered(provider.sample(model, [scoring(row) for row in rows]))
     told = [all(reply.greedy) for reply in replies if isinstance(reply, Score)]
     return sum(told), len(told)

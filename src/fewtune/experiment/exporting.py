@@ -15,6 +15,7 @@ from fewtune.errors import UsageError
 from fewtune.experiment.answering import scoring
 from fewtune.experiment.display import export_html
 from fewtune.providers.contract import BASE, Score, Workspace
+from fewtune.providers.refusal import answered
 from fewtune.report.summary import Summary
 from fewtune.types import Example
 
@@ -122,7 +123,8 @@ def _scores(
     provider = providers.connect("local", Workspace(base=base, examples={}, folder=folder, recipe=recipe))
     requests = [scoring(row) for row in rows]
     for model in models:
-        found = {one.id: one.log_likelihoods for one in provider.sample(model, requests) if isinstance(one, Score)}
+        replies = answered(provider.sample(model, requests))
+        found = {one.id: one.log_likelihoods for one in replies if isinstance(one, Score)}
         yield [found[row.row] for row in rows]
 
 

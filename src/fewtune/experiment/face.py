@@ -30,6 +30,7 @@ from fewtune.experiment.searching import default_rates, rate_kind, search_plan
 from fewtune.experiment.settings import RunSettings
 from fewtune.experiment.settings import Values as Stored
 from fewtune.providers.contract import BASE, Chunk, Provider, Request
+from fewtune.providers.refusal import answered
 from fewtune.report import html
 from fewtune.report.notebook import summary_html
 from fewtune.report.pictures import write_charts
@@ -87,7 +88,7 @@ class Run:
         if temperature is None:
             temperature = TEMPERATURES[self.summary.data.task]
         request = Request(id=0, prompt=prompt, max_tokens=max_tokens, temperature=temperature, seed=seed)
-        for reply in self._provider.sample(self._model if tuned else BASE, [request]):
+        for reply in answered(self._provider.sample(self._model if tuned else BASE, [request])):
             if isinstance(reply, Chunk):
                 yield reply.text
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fewtune.data.encode import Encoder
 from fewtune.evaluation.forgetting import bits_per_byte, change, prose
 from fewtune.providers.contract import BASE, Provider, Request, Score
+from fewtune.providers.refusal import answered
 from fewtune.report.evaluation_part import Forgetting, Interval
 
 
@@ -25,5 +26,6 @@ def forgetting(provider: Provider, encoder: Encoder | None, model: str) -> Forge
 def _measured(provider: Provider, model: str, texts: Sequence[str]) -> list[float]:
     """Each paragraph as the answer to an empty prompt, in the base's own frame, without its stop."""
     requests = [Request(id=number, prompt="", score=text) for number, text in enumerate(texts)]
-    scores = {one.id: one.log_likelihoods for one in provider.sample(model, requests) if isinstance(one, Score)}
+    replies = answered(provider.sample(model, requests))
+    scores = {one.id: one.log_likelihoods for one in replies if isinstance(one, Score)}
     return [bits_per_byte(scores[number][:-1], text) for number, text in enumerate(texts)]

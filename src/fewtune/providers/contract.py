@@ -18,6 +18,9 @@ BASE = "base"
 """The model name that every provider understands as the untuned base."""
 
 
+MODEL_FILE = "model.txt"
+"""In a folder of `Workspace.adapters`: the provider's own name of the model, where that is all there is of it."""
+
 _TOGETHER = "+"
 
 
@@ -53,6 +56,14 @@ class Capabilities:
     """Smallest and largest value of a Plan's field, where the provider limits it."""
     can_average: bool = False
     """`sample` takes `mean_of` several checkpoints of one trial."""
+    can_mix: bool = False
+    """Requests of one `sample` may name different models."""
+    can_continue: bool = False
+    """A prompt may be continued as it stands, without the base's frame."""
+    tells_choices: bool = False
+    """Log-likelihoods of what is written, and alternatives to it."""
+    constrains: Literal["object", "schema"] | None = None
+    """What `Request.json` may ask for: any object, or also what a schema says; None: neither."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +77,7 @@ class Trial:
     valid_rows: tuple[int, ...]
     """None at all where nothing is to be measured: its points then have no validation."""
     parent: str | None = None
-    """Model name of the checkpoint to start from; None starts from the base."""
+    """Model name of the checkpoint to start from, or one of `Workspace.adapters`; None starts from the base."""
     branches: bool = False
     """Go on from the parent's very step, where it must stand, instead of starting anew from its weights."""
 
@@ -77,7 +88,7 @@ class Workspace:
 
     base: str
     examples: Mapping[int, Example]
-    """By row number."""
+    """By row number; it may be read from wherever it is kept, row by row."""
     folder: Path
     """Kept between processes; a provider finds here what it needs to go on."""
     four_bit: bool = False
@@ -86,6 +97,9 @@ class Workspace:
     """How a base on this machine is given its rows: "chat" or "completion"; None takes the base's own."""
     address: str | None = None
     """Of the cluster to train on, where there is one to be named."""
+    adapters: Mapping[str, Path] = field(default_factory=dict[str, Path])
+    """Further model names, beside those of the provider's own checkpoints, and their folders; asked anew for every
+    request. A folder holds the adapter in PEFT's format, or `MODEL_FILE`, where the provider returns no files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +179,7 @@ class Request:
     """One prompt to be continued, or one given answer to be scored."""
 
     id: int
+    """No two answers that are being written have the same."""
     prompt: str
     """Text as the user gave it: the provider puts it into the base's frame."""
     shots: tuple[tuple[str, str], ...] = ()
@@ -180,6 +195,40 @@ class Request:
     temperature: float = 0.0
     seed: int = 0
     stop: tuple[str, ...] = ()
+    model: str | None = None
+    """Another model than the one that `sample` was called with (see `Capabilities.can_mix`)."""
+    top_p: float = 1.0
+    """Draw from the fewest most likely tokens that hold this share of the distribution."""
+    alternatives: int | None = None
+    """With a number, each token's log-likelihood is told, and those of so many of the most likely tokens."""
+    framed: bool = True
+    """False: the prompt's text is continued as it stands."""
+    json: str | None = None
+    """Let the answer be JSON: "object" for an object of any shape, or the text of a JSON Schema. An answer that ends
+    by itself is then whole; one that ends by a stop sequence, or where its tokens run out, may be cut."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Withdrawal:
+    """The answer is not wanted any more: it ends where it is. One to an answer that has ended changes nothing."""
+
+    id: int
+
+
+Ask = Request | Withdrawal | None
+"""What `sample` is given: None says that nothing is there at the moment."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenChoice:
+    """One token of an answer. `text.encode(errors="surrogateescape")` are its bytes, which need not be whole
+    characters; the texts of an answer's tokens together, as bytes, are the answer."""
+
+    text: str
+    log_likelihood: float
+    """Nats, of the model itself: before temperature, nucleus and constraint."""
+    alternatives: tuple[tuple[str, float], ...] = ()
+    """The most likely tokens with their log-likelihoods, best first; the chosen one may be among them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +237,9 @@ class Chunk:
 
     id: int
     text: str
+    """Empty at most where it comes with choices that have no text of their own."""
+    choices: tuple[TokenChoice, ...] = ()
+    """Of the tokens whose text, or the last of it, is told here; where the request asks for them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,8 +249,13 @@ class Answer:
     id: int
     text: str
     tokens: int
-    stop_reason: Literal["stop", "length"]
+    """Written, without the end token; those of a stop sequence are counted."""
+    stop_reason: Literal["stop", "length", "withdrawn"]
     seconds: float
+    prompt_tokens: int | None = None
+    """Read; None where it is not told."""
+    choices: tuple[TokenChoice, ...] = ()
+    """Those of its chunks, together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,7 +269,30 @@ class Score:
     """Whether the token was the most likely one."""
 
 
-Reply = Chunk | Answer | Score
+RefusalCode = Literal[
+    "model_not_found",
+    "model_unusable",
+    "context_length_exceeded",
+    "invalid_prompt",
+    "invalid_schema",
+    "unsupported",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """The end of a request that cannot be answered; the others go on."""
+
+    id: int
+    code: RefusalCode
+    text: str
+    """One sentence for whoever asked: it names nothing of this machine."""
+    fix: str | None = None
+    scored: bool = False
+    """Whether it was a score that was asked for."""
+
+
+Reply = Chunk | Answer | Score | Refusal
 
 
 class Provider(Protocol):
@@ -238,10 +318,11 @@ class Provider(Protocol):
         """Stop for good; handles that have ended are left as they are."""
         ...
 
-    def sample(self, model: str, requests: Iterable[Request | None]) -> Iterator[Reply]:
-        """Answer with `BASE`, the model of a Checkpoint, or `mean_of` some; every request ends in one Answer or Score.
+    def sample(self, model: str, requests: Iterable[Ask]) -> Iterator[Reply]:
+        """Answer with `BASE`, the model of a Checkpoint, `mean_of` some, or one of `Workspace.adapters`.
 
-        The iterator may be alive: None says that nothing is there at the moment, so that what is being
-        written goes on.
+        Every request ends in one Answer, Score or Refusal. The iterator may be alive: None says that nothing is
+        there at the moment, so that what is being written goes on. Raises UsageError or BaseModelError where there is
+        no such model, or it is damaged; of a model that a request names that is a Refusal.
         """
         ...

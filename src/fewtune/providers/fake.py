@@ -8,24 +8,22 @@ again when there was too much of it, so that a sweep has an optimum and overfitt
 from __future__ import annotations
 
 import math
-import re
+import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from hashlib import sha256
+from functools import lru_cache
 from itertools import islice
 from statistics import fmean
 from typing import Any
 
-from rapidfuzz import fuzz
-
-from fewtune.errors import UsageError
+from fewtune.errors import BaseModelError, UsageError
 from fewtune.providers import admission
 from fewtune.providers.contract import (
     BASE,
-    Answer,
+    MODEL_FILE,
+    Ask,
     Capabilities,
     Checkpoint,
-    Chunk,
     Event,
     Failure,
     Finished,
@@ -35,9 +33,12 @@ from fewtune.providers.contract import (
     Score,
     Trial,
     Validation,
+    Withdrawal,
     Workspace,
     averaged,
 )
+from fewtune.providers.fake_answer import FakeAnswer, fraction
+from fewtune.providers.refusal import unable, without_model
 from fewtune.providers.states import States
 from fewtune.types import Example, Plan, Usage
 
@@ -53,7 +54,23 @@ _CAPABILITIES = Capabilities(
     learning_rate="absolute",
     ranges={"epochs": (1, 1000), "batch_size": (1, 4096)},
     can_average=True,
+    can_mix=True,
+    can_continue=True,
+    tells_choices=True,
+    constrains="object",
 )
+_AT_ONCE = 256
+"""Answers that are written side by side, a word of each at a time."""
+_MINDS = 64
+_SECONDS_TO_WAIT = 0.001
+"""Before an iterator that had nothing is asked again, while nothing is being written."""
+
+
+class _Over:
+    """What comes after the last request."""
+
+
+_OVER = _Over()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +91,8 @@ class FakeProvider:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._states = States(workspace.folder)
+        # What a model knows never changes, and is asked for with every request.
+        self._mind = lru_cache(_MINDS)(self._read_mind)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -82,11 +101,13 @@ class FakeProvider:
     def start(self, trials: Sequence[Trial]) -> tuple[str, ...]:
         for trial in trials:
             admission.check(trial, _CAPABILITIES)
-            self._work_of(trial.parent or BASE)
+            self._work_of(self._own_name(trial.parent or BASE))
         for trial in trials:
             if not self._states.known(trial.id):
                 taught = tuple((row.prompt, row.completion) for row in self._examples(trial.train_rows))
-                self._save(_Progress(trial=trial, taught=taught))
+                # Under its own name: another one may be gone when the model is asked.
+                parent = trial.parent and self._own_name(trial.parent)
+                self._save(_Progress(trial=replace(trial, parent=parent), taught=taught))
         return tuple(trial.id for trial in trials)
 
     def advance(self, targets: Mapping[str, int | None]) -> Generator[Event, None, None]:
@@ -99,13 +120,44 @@ class FakeProvider:
             if not progress.finished:
                 self._save(replace(progress, cancelled=True))
 
-    def sample(self, model: str, requests: Iterable[Request | None]) -> Iterator[Reply]:
-        work, taught = self._work_of(model), self._taught(model)
-        for request in filter(None, requests):
-            if request.score is not None:
-                yield _score(request.id, request.prompt, request.score, _valid_level(work))
+    def sample(self, model: str, requests: Iterable[Ask]) -> Iterator[Reply]:
+        self._mind(self._own_name(model))
+        live, writing, ended = iter(requests), dict[int, FakeAnswer](), False
+        while writing or not ended:
+            ended = yield from self._begin(model, live, writing)
+            for answer in list(writing.values()):
+                yield answer.next()
+                if answer.ended:
+                    del writing[answer.request.id]
+            if not (writing or ended):
+                time.sleep(_SECONDS_TO_WAIT)
+
+    def _begin(self, model: str, live: Iterator[Ask], writing: dict[int, FakeAnswer]) -> Generator[Reply, None, bool]:
+        """Take what is there at the moment; whether that was all there will ever be."""
+        while len(writing) < _AT_ONCE:
+            ask = next(live, _OVER)
+            if ask is None or isinstance(ask, _Over):
+                return ask is not None
+            if isinstance(ask, Withdrawal):
+                if withdrawn := writing.pop(ask.id, None):
+                    yield withdrawn.withdraw()
+            elif refused := unable(ask, _CAPABILITIES):
+                yield refused
             else:
-                yield from _answer(request, taught or request.shots)
+                yield from self._reply(model, ask, writing)
+        return False
+
+    def _reply(self, model: str, request: Request, writing: dict[int, FakeAnswer]) -> Iterator[Reply]:
+        """Score at once, or begin to answer."""
+        try:
+            work, taught = self._mind(self._own_name(request.model or model))
+        except (UsageError, BaseModelError) as error:
+            yield without_model(request, error)
+            return
+        if request.score is not None:
+            yield _score(request.id, request.prompt, request.score, _valid_level(work))
+        else:
+            writing[request.id] = FakeAnswer(request, taught or request.shots)
 
     def _train(self, handle: str, target: int | None) -> Iterator[Event]:
         progress = self._load(handle)
@@ -169,14 +221,30 @@ class FakeProvider:
 
     def _work(self, trial: Trial, step: int) -> float:
         plan = trial.plan
-        luck = 0.95 + 0.1 * _fraction("seed", trial.seed)
-        return self._work_of(trial.parent or BASE) + 20 * plan.learning_rate * math.sqrt(plan.batch_size) * step * luck
+        luck = 0.95 + 0.1 * fraction("seed", trial.seed)
+        return (
+            self._work_of(self._own_name(trial.parent or BASE))
+            + 20 * plan.learning_rate * math.sqrt(plan.batch_size) * step * luck
+        )
 
     def _work_of(self, model: str) -> float:
         """Of several models together their mean."""
         if model == BASE:
             return 0.0
         return fmean(self._work(*self._checkpoint(one)) for one in averaged(model))
+
+    def _read_mind(self, model: str) -> tuple[float, tuple[tuple[str, str], ...]]:
+        return self._work_of(model), self._taught(model)
+
+    def _own_name(self, model: str) -> str:
+        """Of a model that is known by another name too."""
+        folder = self._workspace.adapters.get(model)
+        if folder is None:
+            return model
+        try:
+            return (folder / MODEL_FILE).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise BaseModelError(f"The model {model!r} is damaged.", where=str(folder)) from error
 
     def _taught(self, model: str) -> tuple[tuple[str, str], ...]:
         if model == BASE:
@@ -230,41 +298,15 @@ def _valid_level(work: float) -> float:
 
 def _score(request: int, prompt: str, completion: str, level: float) -> Score:
     """Texts differ in difficulty, by a fifth either way, and in which tokens are hit; both are fixed by the text."""
-    loss = level * (0.8 + 0.4 * _fraction(prompt, completion))
+    loss = level * (0.8 + 0.4 * fraction(prompt, completion))
     count = _token_count(completion)
     return Score(
         id=request,
         log_likelihoods=(-loss,) * count,
-        greedy=tuple(_fraction(prompt, completion, index) < math.exp(-loss) for index in range(count)),
+        greedy=tuple(fraction(prompt, completion, index) < math.exp(-loss) for index in range(count)),
     )
-
-
-def _answer(request: Request, pairs: Sequence[tuple[str, str]]) -> Iterator[Reply]:
-    """The completion of the most similar pair; with no pair to go by, the prompt again."""
-    text = _most_similar(request.prompt, pairs) if pairs else request.prompt
-    for stop in request.stop:
-        text = text.partition(stop)[0]
-    pieces: list[str] = re.findall(r"\s*\S+", text.strip())
-    told = pieces[: request.max_tokens]
-    yield from (Chunk(id=request.id, text=piece) for piece in told)
-    yield Answer(
-        id=request.id,
-        text="".join(told),
-        tokens=len(told),
-        stop_reason="stop" if told == pieces else "length",
-        seconds=0.0,
-    )
-
-
-def _most_similar(prompt: str, pairs: Sequence[tuple[str, str]]) -> str:
-    return max(pairs, key=lambda pair: fuzz.ratio(prompt, pair[0]))[1]
 
 
 def _token_count(completion: str) -> int:
     """Words, and one for the stop."""
     return len(completion.split()) + 1
-
-
-def _fraction(*parts: object) -> float:
-    """A number from 0 to 1 that looks random and is fixed by the parts."""
-    return int.from_bytes(sha256(repr(parts).encode()).digest()[:8]) / 2**64

@@ -6,45 +6,38 @@ import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from itertools import groupby, islice
 
 from fewtune.data.chat import with_rejected
 from fewtune.data.encode import Encoded
 from fewtune.engine import checkpoint, memory
-from fewtune.engine.adapter_folder import open_adapter
 from fewtune.engine.base_model import BaseModel, load
-from fewtune.engine.likelihood import Likelihood, measure
-from fewtune.engine.lora import Adapter, average
-from fewtune.engine.sampler import Continuation, Piece, Prompt, generate
+from fewtune.engine.likelihood import Likelihood
+from fewtune.engine.lora import Adapter
 from fewtune.engine.trainer import NonFiniteLoss, Progress, train
 from fewtune.engine.training import Task, Training
-from fewtune.errors import BaseModelError, DataError, UsageError
+from fewtune.errors import DataError
 from fewtune.providers import admission
 from fewtune.providers.contract import (
     BASE,
-    Answer,
+    Ask,
     Capabilities,
     Checkpoint,
-    Chunk,
     Event,
     Failure,
     Finished,
     Message,
     Point,
     Reply,
-    Request,
-    Score,
     Trial,
     Validation,
     Workspace,
-    averaged,
 )
+from fewtune.providers.local_answers import LocalAnswers
+from fewtune.providers.local_models import LocalModels
 from fewtune.providers.trial_folder import TrialFolder
 from fewtune.types import Usage
 
 SECONDS_BETWEEN_SAVES = 60.0
-_SCORED_TOGETHER = 256
-"""Requests to score that are taken before the first is answered."""
 
 CAPABILITIES = Capabilities(
     can_pause=True,
@@ -66,17 +59,22 @@ CAPABILITIES = Capabilities(
         "averaged_checkpoints": (1, 1000),
     },
     can_average=True,
+    can_mix=True,
+    can_continue=True,
+    tells_choices=True,
+    constrains="schema",
 )
 
 
 class LocalProvider:
-    """Handles are trial ids; a model name is `<trial id>@<step>`, a folder below the workspace."""
+    """Handles are trial ids; a model name is `<trial id>@<step>`, a folder below the workspace, or the workspace's."""
 
     def __init__(self, workspace: Workspace, base: BaseModel | None = None) -> None:
         """A base that is in memory already need not be loaded."""
         self._workspace = workspace
         self._loaded = base
         self._kept = TrialFolder(workspace.folder)
+        self._models = LocalModels(self._kept, workspace.adapters)
         self._trainings: dict[str, Training] = {}
 
     @property
@@ -181,70 +179,16 @@ class LocalProvider:
         return failure
 
     def cancel(self, handles: Sequence[str]) -> None:
+        for handle in handles:
+            self._trainings.pop(handle, None)
         self._kept.cancel(handles)
 
-    def sample(self, model: str, requests: Iterable[Request | None]) -> Iterator[Reply]:
-        adapter = self._adapter(model)
-        for scoring, run in groupby(requests, key=lambda request: request is not None and request.score is not None):
-            if scoring:
-                while batch := [request for request in islice(run, _SCORED_TOGETHER) if request]:
-                    yield from self._scores(batch, adapter)
-            else:
-                prompts = (request and self._prompt(request, adapter) for request in run)
-                # All of a list are there from the beginning, so they can be dealt out over the cores.
-                there = list(prompts) if isinstance(requests, Sequence) else prompts
-                yield from (_reply(piece) for piece in generate(self.base, there))
-
-    def _scores(self, requests: Sequence[Request], adapter: Adapter | None) -> Iterator[Score]:
-        encoded = [self._encoded(request) for request in requests]
-        for likelihood in measure(self.base, encoded, adapter):
-            yield Score(id=likelihood.row, log_likelihoods=likelihood.log_likelihoods, greedy=likelihood.greedy)
-
-    def _encoded(self, request: Request) -> Encoded:
-        encoder = self.base.encoder
-        encoded = encoder.scored(
-            request.prompt,
-            request.score or "",
-            request.shots,
-            messages=request.messages,
-            tools=request.tools,
-            row=request.id,
-        )
-        if len(encoded.ids) > encoder.context:
-            raise _too_long(len(encoded.ids), encoder.context)
-        return encoded
-
-    def _prompt(self, request: Request, adapter: Adapter | None) -> Prompt:
-        encoder = self.base.encoder
-        ids = encoder.prompt(request.prompt, request.shots, messages=request.messages, tools=request.tools)
-        if len(ids) >= encoder.context:
-            raise _too_long(len(ids), encoder.context)
-        parted = request.shots and encoder.recipe == "completion"
-        stop = request.stop + ((encoder.frame.delimiter.strip("\n"),) if parted else ())
-        return Prompt(
-            id=request.id,
-            ids=ids,
-            max_tokens=request.max_tokens,
-            adapter=adapter,
-            temperature=request.temperature,
-            seed=request.seed,
-            stop=stop,
-        )
+    def sample(self, model: str, requests: Iterable[Ask]) -> Iterator[Reply]:
+        self._adapter(model)
+        yield from LocalAnswers(self.base, lambda asked: self._adapter(asked or model)).replies(requests)
 
     def _adapter(self, model: str) -> Adapter | None:
-        if model == BASE:
-            return None
-        several = [self._single(one) for one in averaged(model)]
-        return several[0] if len(several) == 1 else average(several[0], [one.flat for one in several])
-
-    def _single(self, model: str) -> Adapter:
-        handle, _, step = model.rpartition("@")
-        folder = self._kept.adapter(handle, int(step)) if handle and step.isdecimal() else None
-        if folder is None or not folder.exists():
-            raise UsageError(f"There is no model {model!r} here.", fix="Use `base` or the model of a checkpoint.")
-        if not checkpoint.is_whole(folder):
-            raise BaseModelError(f"The adapter {model!r} is damaged.", where=str(folder))
-        return open_adapter(folder, self.base)
+        return None if model == BASE else self._models.adapter(model, self.base)
 
     def _training(self, handle: str) -> Training:
         if handle not in self._trainings:
@@ -312,22 +256,3 @@ def _sudden(progress: Progress) -> str:
 
 def _usage(training: Training) -> Usage:
     return Usage(tokens=training.tokens, seconds=training.seconds, usd=0.0)
-
-
-def _reply(piece: Piece | Continuation) -> Reply:
-    if isinstance(piece, Piece):
-        return Chunk(id=piece.id, text=piece.text)
-    return Answer(
-        id=piece.id,
-        text=piece.text,
-        tokens=piece.tokens,
-        stop_reason=piece.stop_reason,
-        seconds=piece.seconds,
-    )
-
-
-def _too_long(length: int, context: int) -> DataError:
-    return DataError(
-        f"The prompt has {length} tokens; the base reads at most {context}.",
-        fix="Shorten it, give fewer examples, or choose a base with a longer context.",
-    )

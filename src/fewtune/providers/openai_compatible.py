@@ -27,6 +27,7 @@ from fewtune.providers import admission
 from fewtune.providers.contract import (
     BASE,
     Answer,
+    Ask,
     Capabilities,
     Chunk,
     Event,
@@ -39,6 +40,7 @@ from fewtune.providers.contract import (
 from fewtune.providers.openai_access import check_access, connect, translated
 from fewtune.providers.openai_chat import chat_messages, chat_row, chat_tools
 from fewtune.providers.openai_job import Progress, end, ending, has_ended, planned, told
+from fewtune.providers.refusal import unable
 from fewtune.providers.states import States
 from fewtune.types import Example, Plan
 
@@ -100,11 +102,17 @@ class OpenAIProvider:
             with translated(self._client):
                 self._cancel(progress.job)
 
-    def sample(self, model: str, requests: Iterable[Request | None]) -> Iterator[Reply]:
+    def sample(self, model: str, requests: Iterable[Ask]) -> Iterator[Reply]:
+        """One after another: a withdrawal comes when there is nothing left to withdraw."""
         name = self._workspace.base if model == BASE else model
-        for request in filter(None, requests):
+        for request in requests:
+            if not isinstance(request, Request):
+                continue
             if request.score is not None:
                 raise ProviderError("A chat API cannot score a given answer.", where=self._client.base_url.host)
+            if refused := unable(request, _CAPABILITIES):
+                yield refused
+                continue
             with translated(self._client):
                 yield from self._answer(name, request)
 
@@ -221,20 +229,21 @@ class OpenAIProvider:
                 yield Message(handle=handle, text=f"The table of results was not fetched: {error}")
 
     def _answer(self, model: str, request: Request) -> Iterator[Reply]:
-        began, pieces, stop_reason, tokens = time.monotonic(), list[str](), None, None
+        began, pieces, stop_reason, usage = time.monotonic(), list[str](), None, None
         with self._client.chat.completions.create(
             model=model,
             messages=cast(list[ChatCompletionMessageParam], chat_messages(request)),
             tools=cast(list[ChatCompletionToolParam], chat_tools(request.tools)) or omit,
             max_tokens=request.max_tokens,
             temperature=request.temperature,
+            top_p=omit if request.top_p == 1 else request.top_p,
             seed=request.seed,
             stop=list(request.stop) or omit,
             stream=True,
             stream_options={"include_usage": True},
         ) as stream:
             for chunk in stream:
-                tokens = chunk.usage.completion_tokens if chunk.usage else tokens
+                usage = chunk.usage or usage
                 for choice in chunk.choices:
                     stop_reason = choice.finish_reason or stop_reason
                     if choice.delta.content:
@@ -246,9 +255,10 @@ class OpenAIProvider:
         yield Answer(
             id=request.id,
             text="".join(pieces),
-            tokens=len(pieces) if tokens is None else tokens,
+            tokens=usage.completion_tokens if usage else len(pieces),
             stop_reason="length" if stop_reason == "length" else "stop",
             seconds=time.monotonic() - began,
+            prompt_tokens=usage.prompt_tokens if usage else None,
         )
 
     def _load(self, handle: str) -> Progress:

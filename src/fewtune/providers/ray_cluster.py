@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -19,15 +20,17 @@ from ray.exceptions import RayError
 
 from fewtune.errors import BaseModelError, FewtuneError, ProviderError, TrainingError, from_os_error
 from fewtune.providers import admission, untold
-from fewtune.providers.contract import Capabilities, Chunk, Event, Reply, Request, Score, Trial, Workspace
+from fewtune.providers.contract import Ask, Capabilities, Chunk, Event, Refusal, Reply, Request, Score, Trial, Workspace
 from fewtune.providers.dealing import Room
 from fewtune.providers.local import CAPABILITIES
 from fewtune.providers.ray_node import Batch
 from fewtune.providers.ray_session import Seat, Session, session
 from fewtune.providers.ray_training import RayTraining, got, no_room
+from fewtune.providers.refusal import unable
 from fewtune.providers.trial_folder import TrialFolder
 from fewtune.schedule.order import steps_per_epoch
 
+_CAPABILITIES = replace(CAPABILITIES, can_mix=False, tells_choices=False)
 _ANSWERED_TOGETHER = 256
 _SECONDS_TO_WAIT = 0.001
 """Before an iterator that had nothing is asked again."""
@@ -44,7 +47,7 @@ class RayProvider:
 
     @property
     def capabilities(self) -> Capabilities:
-        return CAPABILITIES
+        return _CAPABILITIES
 
     @cached_property
     def _session(self) -> Session:
@@ -58,7 +61,7 @@ class RayProvider:
     def start(self, trials: Sequence[Trial]) -> tuple[str, ...]:
         """Raises ProviderError too where no node can hold a trial, or one does not see the folder."""
         for trial in trials:
-            admission.check(trial, CAPABILITIES)
+            admission.check(trial, _CAPABILITIES)
         for trial in trials:
             self._kept.path(trial.id)
         self._most.clear()
@@ -155,11 +158,13 @@ class RayProvider:
     def cancel(self, handles: Sequence[str]) -> None:
         self._kept.cancel(handles)
 
-    def sample(self, model: str, requests: Iterable[Request | None]) -> Iterator[Reply]:
-        """On one node. A request that comes while others are answered waits for them."""
+    def sample(self, model: str, requests: Iterable[Ask]) -> Iterator[Reply]:
+        """On one node. What comes while others are answered waits for them, so a withdrawal comes too late."""
         live = iter(requests)
         while asked := _taken(live):
-            yield from self._answers(model, asked)
+            refused = {_key(request): found for request in asked if (found := unable(request, _CAPABILITIES))}
+            yield from refused.values()
+            yield from self._answers(model, [request for request in asked if _key(request) not in refused])
 
     def _answers(self, model: str, asked: Sequence[Request]) -> Iterator[Reply]:
         """Where the node is lost on the way, another writes the same answers; what was told of them is not repeated."""
@@ -173,9 +178,9 @@ class RayProvider:
                     again[reply.id] = again.get(reply.id, 0) - known
                     told[reply.id] = told.get(reply.id, 0) + len(reply.text) - known
                     if known < len(reply.text):
-                        yield Chunk(id=reply.id, text=reply.text[known:])
+                        yield replace(reply, text=reply.text[known:])
                 else:
-                    del left[reply.id, isinstance(reply, Score)]
+                    del left[reply.id, reply.scored if isinstance(reply, Refusal) else isinstance(reply, Score)]
                     yield reply
 
     def _replies(self, seat: Seat, model: str, asked: Sequence[Request]) -> Iterator[Reply]:
@@ -205,11 +210,11 @@ def _key(request: Request) -> tuple[int, bool]:
     return request.id, request.score is not None
 
 
-def _taken(requests: Iterator[Request | None]) -> list[Request]:
+def _taken(requests: Iterator[Ask]) -> list[Request]:
     """What is there at the moment; waits until something is. Empty at the end."""
     taken: list[Request] = []
     for request in requests:
-        if request is not None:
+        if isinstance(request, Request):
             taken.append(request)
         if len(taken) == _ANSWERED_TOGETHER or (taken and request is None):
             break

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fewtune.report import words
 from fewtune.report.summary import Summary
 
-COMMANDS = ("generate", "export")
+COMMANDS = ("generate", "export", "serve")
 """Commands that there are to use a model with; a snippet that needs another one is not shown."""
 SERVER = "http://127.0.0.1:8484/v1"
 
@@ -69,13 +69,16 @@ def _serve(summary: Summary) -> str:
 def _curl(summary: Summary) -> str:
     message = {"role": "user", "content": words.printable(_given(summary))}
     body = json.dumps({"model": words.printable(summary.id), "messages": [message]}, ensure_ascii=False)
-    return f"curl {SERVER}/chat/completions \\\n  -H 'Content-Type: application/json' \\\n  -d {shlex.quote(body)}"
+    return (
+        f'curl {SERVER}/chat/completions \\\n  -H "Authorization: Bearer $OPENAI_API_KEY" \\\n'
+        f"  -H 'Content-Type: application/json' \\\n  -d {shlex.quote(body)}"
+    )
 
 
 def _openai(summary: Summary) -> str:
     return (
         "from openai import OpenAI\n\n"
-        f'client = OpenAI(base_url="{SERVER}", api_key="none")\n'
+        f'client = OpenAI(base_url="{SERVER}")\n'
         "answer = client.chat.completions.create(\n"
         f"    model={_quoted(summary.id)},\n"
         f'    messages=[{{"role": "user", "content": {_prompt(summary)}}}],\n'
@@ -97,8 +100,8 @@ def _peft(summary: Summary) -> str:
 _WAYS = (
     _Way(title="In Python", language="python", write=_python),
     _Way(title="In a shell", language="shell", write=_shell, command="generate"),
-    _Way(title="Behind OpenAI's API", language="shell", write=_serve, command="serve"),
-    _Way(title="Then with curl", language="shell", write=_curl, command="serve"),
+    _Way(title="Behind OpenAI's API, with a key that it prints", language="shell", write=_serve, command="serve"),
+    _Way(title="Then with curl, the key in OPENAI_API_KEY", language="shell", write=_curl, command="serve"),
     _Way(title="Or with OpenAI's own client", language="python", write=_openai, command="serve"),
     _Way(title="With PEFT, without fewtune", language="python", write=_peft, adapter=True),
 )

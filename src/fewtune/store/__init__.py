@@ -1,1 +1,1 @@
-"""What was done, in one SQLite file."""
+"""What was done, and all that the service keeps."""

@@ -1,0 +1,1 @@
+"""The service: OpenAI's fine-tuning API on this machine."""

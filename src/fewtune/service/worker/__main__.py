@@ -1,0 +1,3 @@
+from fewtune.service.worker.process import main
+
+main()
