@@ -30,7 +30,7 @@ def test_measuring_the_speed_leaves_the_base_as_it_was(
 def test_the_speed_is_measured_for_a_second_unless_the_plan_ends_before(
     llama: BaseModel, encode: Callable[[BaseModel], tuple[Encoded, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By a clock that moves a quarter of a second each time that it is read: each part of the measuring takes so long."""
+    """By a clock that moves a quarter of a second each time that it is read, so that each part takes as long."""
     rows, reached = encode(llama), list[int]()
 
     def told(_base: BaseModel, trainings: Mapping[str, Training], targets: Mapping[str, int]) -> Iterator[Event]:

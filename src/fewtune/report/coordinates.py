@@ -96,7 +96,7 @@ def _texts(trials: Trials, shown: Sequence[Parameter], upright: bool, rows: Data
     start = 1.04 if upright else 0.0
     named = rows.add([{"axis": axis, "height": start, "text": name} for axis, name in enumerate(names)])
     before: dict[str, Any] = {"align": "left", "dy": -11}
-    above: dict[str, Any] = {"baseline": "bottom", "dy": -8, "lineBreak": "\n"} if upright else before
+    above: dict[str, Any] = {"baseline": "bottom", "dy": -22, "lineBreak": "\n"} if upright else before
     for style in (_GROUND, _NAME):
         yield alt.Chart(named).mark_text(**above, **style, fontWeight=600).encode(text=alt.Text("text:N"))
 
