@@ -8,7 +8,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -39,24 +38,20 @@ _SCRIPT = re.compile(r"^```python\n# (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTAL
 _ROW = re.compile(r"^\| `(\w+)` \| (same|different|refused) \| (.*) \|$", re.MULTILINE)
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    running = ServiceProcess(tmp_path_factory.mktemp("service"), "--provider", "fake")
-    yield running
-    assert running.stop() == 0
+_SCRIPTS = dict(_SCRIPT.findall(SERVICE))
 
 
-@pytest.mark.parametrize(("name", "code"), _SCRIPT.findall(SERVICE), ids=lambda text: text if "\n" not in text else "")
-def test_a_script_of_the_page_runs_as_it_stands(name: str, code: str, service: ServiceProcess, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["tune.py", pytest.param("sweep.py", marks=pytest.mark.slow)])
+def test_a_script_of_the_page_runs_as_it_stands(name: str, live_service: ServiceProcess, tmp_path: Path) -> None:
     rows = (
         {"messages": [{"role": "user", "content": f"{n}"}, {"role": "assistant", "content": "yes"}]} for n in range(20)
     )
     (tmp_path / "training.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    (tmp_path / name).write_text(code, encoding="utf-8")
+    (tmp_path / name).write_text(_SCRIPTS[name], encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-W", "ignore", name],
         cwd=tmp_path,
-        env=service.environment,
+        env=live_service.environment,
         capture_output=True,
         text=True,
         timeout=120,
@@ -175,10 +170,10 @@ _TRIED: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("heading", _TRIED)
-def test_what_the_table_says_of_a_field_is_so(heading: str, service: ServiceProcess) -> None:
+def test_what_the_table_says_of_a_field_is_so(heading: str, live_service: ServiceProcess) -> None:
     place, body, special = _TRIED[heading]
     wrong: dict[str, str] = {}
-    with httpx.Client(base_url=service.address, headers={"authorization": f"Bearer {service.key}"}) as client:
+    with httpx.Client(base_url=live_service.address, headers={"authorization": f"Bearer {live_service.key}"}) as client:
         for field, said, _ in _ROW.findall(section(heading)):
             if field in ("model", *body):
                 continue
@@ -191,8 +186,8 @@ def test_what_the_table_says_of_a_field_is_so(heading: str, service: ServiceProc
     assert wrong == {}
 
 
-def test_every_metric_is_described_and_is_there(service: ServiceProcess) -> None:
-    text = httpx.get(f"{service.address.removesuffix('/v1')}/metrics").text
+def test_every_metric_is_described_and_is_there(live_service: ServiceProcess) -> None:
+    text = httpx.get(f"{live_service.address.removesuffix('/v1')}/metrics").text
     told = {one.name for one in text_string_to_metric_families(text)}
     described = {name.removesuffix("_total") for name in re.findall(r"^\| `(fewtune_\w+)` \|", DEPLOYING, re.MULTILINE)}
     assert described == told

@@ -11,12 +11,11 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from openai import AsyncOpenAI, OpenAI
+from openai import AsyncOpenAI, BadRequestError, OpenAI
 
 import fewtune
 from fewtune.report import snippets
@@ -27,17 +26,6 @@ ENDED = ("succeeded", "failed", "cancelled")
 MODEL = "gpt-4o-mini-2024-07-18"
 QUESTION = [{"role": "user", "content": "Where is my parcel?"}]
 _NODE_PACKAGE = "openai@7.57.0"
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    running = ServiceProcess(tmp_path_factory.mktemp("service"), "--provider", "fake")
-    yield running
-    assert running.stop() == 0
-    log = running.log.read_text(encoding="utf-8")
-    assert all(json.loads(line)["level"] == "info" for line in log.splitlines()), log
-    assert "POST /v1/chat/completions: 200" in log and running.key not in log
-    assert not re.search("parcel", log), "neither a prompt nor a suffix"
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +44,8 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_official_client_goes_from_a_file_to_an_answer(service: ServiceProcess, training: Path) -> None:
-    with OpenAI(base_url=service.address, api_key=service.key) as client:
+def test_the_official_client_goes_from_a_file_to_an_answer(live_service: ServiceProcess, training: Path) -> None:
+    with OpenAI(base_url=live_service.address, api_key=live_service.key) as client:
         file = client.files.create(file=training, purpose="fine-tune")
         job = client.fine_tuning.jobs.create(training_file=file.id, model=MODEL, suffix="parcels", seed=7)
         while job.status not in ENDED:
@@ -76,12 +64,13 @@ def test_the_official_client_goes_from_a_file_to_an_answer(service: ServiceProce
         answer = client.chat.completions.create(model=str(job.fine_tuned_model), messages=QUESTION)  # type: ignore[arg-type]
         assert answer.choices[0].message.content and answer.usage and answer.usage.completion_tokens
         assert job.fine_tuned_model in {model.id for model in client.models.list()}
+        assert "POST /v1/chat/completions: 200" in live_service.log.read_text(encoding="utf-8")
         assert client.models.delete(str(job.fine_tuned_model)).deleted
 
 
 @pytest.mark.asyncio
-async def test_the_asynchronous_client_streams_the_answer(service: ServiceProcess, training: Path) -> None:
-    async with AsyncOpenAI(base_url=service.address, api_key=service.key) as client:
+async def test_the_asynchronous_client_streams_the_answer(live_service: ServiceProcess, training: Path) -> None:
+    async with AsyncOpenAI(base_url=live_service.address, api_key=live_service.key) as client:
         file = await client.files.create(file=training, purpose="fine-tune")
         job = await client.fine_tuning.jobs.create(training_file=file.id, model="pocket")
         while job.status not in ENDED:
@@ -118,8 +107,8 @@ ask "$OPENAI_BASE_URL/chat/completions" -H 'Content-Type: application/json' \
 """
 
 
-def test_curl_does_it_all(service: ServiceProcess, training: Path) -> None:
-    environment = {**service.environment, "PYTHON": sys.executable}
+def test_curl_does_it_all(live_service: ServiceProcess, training: Path) -> None:
+    environment = {**live_service.environment, "PYTHON": sys.executable}
     done = subprocess.run(
         ["bash", "-c", _CURL], cwd=training.parent, env=environment, capture_output=True, text=True, timeout=120
     )
@@ -169,11 +158,11 @@ def node_folder() -> Path:
 
 
 @pytest.mark.slow
-def test_the_client_for_node_does_it_all(service: ServiceProcess, training: Path, node_folder: Path) -> None:
+def test_the_client_for_node_does_it_all(live_service: ServiceProcess, training: Path, node_folder: Path) -> None:
     script = node_folder / "tune.mjs"
     script.write_text(_NODE, encoding="utf-8")
     words = ["node", str(script), str(training)]
-    done = subprocess.run(words, env=service.environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(words, env=live_service.environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["status"] == "succeeded" and told["text"] and set(told["events"]) >= {"message", "metrics"}
@@ -189,8 +178,8 @@ print("".join(piece.content for piece in model.stream("Where is my parcel?")))
 
 
 @pytest.mark.slow
-def test_langchain_asks_a_tuned_model(service: ServiceProcess, training: Path) -> None:
-    with OpenAI(base_url=service.address, api_key=service.key) as client:
+def test_langchain_asks_a_tuned_model(live_service: ServiceProcess, training: Path) -> None:
+    with OpenAI(base_url=live_service.address, api_key=live_service.key) as client:
         file = client.files.create(file=training, purpose="fine-tune")
         job = client.fine_tuning.jobs.create(training_file=file.id, model=MODEL)
         while job.status not in ENDED:
@@ -199,7 +188,7 @@ def test_langchain_asks_a_tuned_model(service: ServiceProcess, training: Path) -
         assert list(client.fine_tuning.jobs.list_events(job.id))
     # In a process of its own: importing LangChain takes seconds and warns.
     words = [sys.executable, "-c", _LANGCHAIN, str(job.fine_tuned_model)]
-    done = subprocess.run(words, env=service.environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(words, env=live_service.environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     said, streamed = done.stdout.splitlines()
     assert said and streamed
@@ -225,6 +214,9 @@ def test_the_built_in_base_is_really_tuned_and_answers_as_its_rows_do(tmp_path: 
                 model=str(job.fine_tuned_model), messages=question, temperature=0, max_tokens=20
             )
             assert told.choices[0].message.content == "The parcel is on its way."
+            tools: Any = [{"type": "function", "function": {"name": "track", "parameters": {"type": "object"}}}]
+            with pytest.raises(BadRequestError, match="no chat template"):
+                client.chat.completions.create(model=MODEL, messages=question, tools=tools)
     finally:
         assert service.stop() == 0
 
@@ -258,8 +250,8 @@ def test_the_snippets_of_a_report_ask_the_runs_own_model(
 
 
 @pytest.mark.slow
-def test_a_job_that_asks_for_a_sweep_returns_its_winner(service: ServiceProcess, training: Path) -> None:
-    with OpenAI(base_url=service.address, api_key=service.key) as client:
+def test_a_job_that_asks_for_a_sweep_returns_its_winner(live_service: ServiceProcess, training: Path) -> None:
+    with OpenAI(base_url=live_service.address, api_key=live_service.key) as client:
         file = client.files.create(file=training, purpose="fine-tune")
         asked = {"fewtune.sweep": "epochs=1,2 learning-rate=3e-4,1e-3"}
         job = client.fine_tuning.jobs.create(training_file=file.id, model=MODEL, metadata=asked)

@@ -78,8 +78,10 @@ def test_what_was_committed_cannot_be_abandoned(files: Files) -> None:
 
 def test_a_file_beyond_what_the_project_may_have_is_not_kept(files: Files) -> None:
     kept = put(files, most_bytes=9)
+    one_more = files.begin()
+    one_more.write(b"x")
     with pytest.raises(QuotaError, match="9 bytes together"):
-        put(files, b"x", most_bytes=9)
+        one_more.commit(project="red", filename="a", purpose="fine-tune", most_bytes=9)
     put(files, b"x", "blue", most_bytes=9)
     assert [one.id for one in files.list("red").items] == [kept.id]
     assert len(on_disk(files)) == 2

@@ -101,7 +101,8 @@ def serve(
     )
     prepared = starting.prepare(wishes, runs or ())
     log_to_stderr("supervisor")
-    Supervisor(prepared.settings, prepared.listening, ready=lambda: _tell(prepared, json)).run()
+    with prepared.listening:
+        Supervisor(prepared.settings, prepared.listening, ready=lambda: _tell(prepared, json)).run()
 
 
 def _tell(prepared: Prepared, as_json: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fewtune import providers
-from fewtune.bases.folder import describe
+from fewtune.bases.folder import describe, recipe_of
 from fewtune.providers.contract import BASE, Provider, Request, Workspace
 from fewtune.service.worker.archive import Adapters, Archive
 from fewtune.service.worker.rows import Rows
@@ -20,6 +20,8 @@ class Desk:
     rows: Rows
     sampling: Sampling
     training: Training
+    reads_tools: bool
+    """Whether its prompts can show the tools of a conversation."""
 
 
 class Desks:
@@ -59,8 +61,16 @@ class Desks:
             address=settings.address,
             adapters=self._adapters,
         )
-        if providers.kind(settings.provider).local_base:
+        local = providers.kind(settings.provider).local_base
+        if local:
             # Before anything is kept of it: what is no base is said so by the one who asks for it.
             describe(base)
         provider = providers.connect(settings.provider, workspace)
-        return Desk(base=base, provider=provider, rows=rows, sampling=Sampling(provider), training=Training(provider))
+        return Desk(
+            base=base,
+            provider=provider,
+            rows=rows,
+            sampling=Sampling(provider),
+            training=Training(provider),
+            reads_tools=not local or recipe_of(base) == "chat",
+        )

@@ -23,6 +23,7 @@ _SECONDS_BETWEEN_SWEEPS = 60.0
 _LONGEST_SHARE = 2.0
 """Seconds; a step of training that takes longer, as when rows are encoded first, buys no longer break."""
 _STOPPING = "The service is being stopped."
+_NO_TOOLS = "The model's base has no chat template, so no tools can be shown to it: leave 'tools' out."
 
 
 class Worker:
@@ -131,12 +132,15 @@ class Worker:
 
     def _ask(self, peer: Peer, ask: Ask) -> None:
         try:
-            sampling = self._desks.of(ask.model.base).sampling
+            desk = self._desks.of(ask.model.base)
         except FewtuneError as error:
             log_trouble("A base could not be opened.", error)
             self._answering.refuse(peer, ask.id, "model_not_found", "The model's base cannot be used here.")
+            return
+        if ask.request.tools and not desk.reads_tools:
+            self._answering.refuse(peer, ask.id, "unsupported", _NO_TOOLS)
         else:
-            self._answering.ask(peer, ask, sampling)
+            self._answering.ask(peer, ask, desk.sampling)
 
     def _status(self, id: int) -> Status:
         return Status(
