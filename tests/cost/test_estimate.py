@@ -87,7 +87,8 @@ def test_this_machine_comes_first_charges_nothing_and_takes_a_range_of_seconds()
     assert (local.service, local.usd, local.source) == (LOCAL, Range.exactly(0), "measured on 3 batches")
     assert local.seconds is not None
     assert local.seconds.low < 4000 + 300 / 2 < 4300 < local.seconds.high
-    assert hosted.service == "Example"
+    assert local.likely_seconds == pytest.approx(4300)
+    assert (hosted.service, hosted.likely_seconds) == ("Example", None)
 
 
 def test_the_tokens_of_prose_lie_in_the_approximate_range() -> None:

@@ -44,6 +44,7 @@ def estimate() -> Estimate:
         tokens_billed=Range.exactly(0),
         usd=Range.exactly(0),
         seconds=Range(low=50, high=130),
+        likely_seconds=75,
         source="measured on two training steps just now",
         date=None,
         verified=False,
@@ -55,6 +56,7 @@ def estimate() -> Estimate:
         model="large",
         usd=Range(low=0.002, high=1.5),
         seconds=None,
+        likely_seconds=None,
         source="https://example.org/prices?a=1&b=2",
         date=datetime.date(2026, 11, 22),
     )
@@ -111,7 +113,7 @@ def test_the_plain_form_is_one_line_and_holds_no_row(tmp_path: Path, rows: list[
 def test_an_estimate_shows_every_offer_with_its_source_and_date(estimate: Estimate) -> None:
     fragment = estimate._repr_html_()
     assert cells(fragment) == [
-        *(LOCAL, "", "$0", "50 s to 2 min 10 s", "", "measured on two training steps just now"),
+        *(LOCAL, "", "$0", "about 1 min 15 s (50 s to 2 min 10 s)", "", "measured on two training steps just now"),
         *("Elsewhere", "large", "under $0.01 to $1.50", "not told", "2026-11-22 *", "example.org"),
     ]
     assert 'href="https://example.org/prices?a=1&amp;b=2"' in fragment
@@ -119,7 +121,8 @@ def test_an_estimate_shows_every_offer_with_its_source_and_date(estimate: Estima
 
 
 def test_the_plain_form_of_an_estimate_is_one_line(estimate: Estimate) -> None:
-    assert repr(estimate) == "Estimate(6 epochs, on this machine 50 s to 2 min 10 s, 1 price of services)"
+    here = "on this machine about 1 min 15 s (50 s to 2 min 10 s)"
+    assert repr(estimate) == f"Estimate(6 epochs, {here}, 1 price of services)"
     services = replace(estimate, offers=estimate.offers[1:])
     assert repr(services) == "Estimate(6 epochs, 1 price of services)"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,15 @@ import pytest
 
 import fewtune
 from fewtune.errors import UsageError
-from fewtune.report.summary import Summary
+from fewtune.evaluation import classifier
+from fewtune.experiment.progress import Note, Progress
+from fewtune.report.summary import Summary, WorthPart
+from fewtune.report.worth import lines
 from fewtune.settings import load
 from fewtune.store.runs import Runs
 from standin.openai_standin import BASE_MODEL, Standin
 
+COLOURS = ("amber", "blue", "coral")
 FAKE: dict[str, Any] = {"provider": "fake", "epochs": "1,2", "learning_rate": "1e-3,3e-3"}
 
 
@@ -78,6 +83,62 @@ def test_trials_can_be_chosen_by_exact_match_and_the_report_says_so(few_rows: Pa
     assert swept.search is not None and swept.search.score == "exact_match"
     assert "--score exact_match" in swept.command
     assert Summary.from_json(swept.to_json()) == swept
+
+
+class TestLabels:
+    """Answers that rivals without a model may give."""
+
+    WITHOUT_MODEL = ("majority", "nearest-answer", "tf-idf")
+
+    @pytest.fixture
+    def colours(self, tmp_path: Path) -> Path:
+        """A word says the label, as TF-IDF learns at once."""
+        return self.write(tmp_path, [(f"thing {n} of {c} make, item{n * 7}", c) for n in range(20) for c in COLOURS])
+
+    def write(self, folder: Path, rows: list[tuple[str, str]]) -> Path:
+        path = folder / "labels.csv"
+        path.write_text("\n".join(["prompt,completion", *(f'"{prompt}",{label}' for prompt, label in rows)]))
+        return path
+
+    def worth(self, path: Path, **options: Any) -> WorthPart:
+        search = fewtune.sweep(path, **FAKE, **options).summary.search
+        assert search is not None and search.worth is not None
+        return search.worth
+
+    def test_a_classifier_that_is_right_everywhere_is_named_and_tuning_advised_against(self, colours: Path) -> None:
+        swept = fewtune.sweep(colours, **FAKE).summary
+        assert swept.verdict.startswith("Do not tune: on ")
+        assert "than the TF-IDF classifier's" in swept.verdict
+        worth = swept.search and swept.search.worth
+        assert worth is not None and worth.tuned is not None and worth.score == "exact_match"
+        assert tuple(one.name for one in worth.rivals) == ("base", "few-shot", *self.WITHOUT_MODEL)
+        scores = {one.name: one.score.value for one in worth.rivals}
+        assert scores["tf-idf"] == 1.0
+        for one in worth.rivals:
+            assert one.gain.value == pytest.approx(worth.tuned.value - one.score.value)
+        assert Summary.from_json(swept.to_json()) == swept
+        assert "the TF-IDF classifier 100.0" in lines(worth)[0]
+
+    @pytest.mark.parametrize("folds", [0, 4])
+    def test_no_rival_has_learnt_a_row_that_it_labels(self, tmp_path: Path, folds: int) -> None:
+        """Labels by chance beside words of their own: whoever has seen the row is right, others are so one in three."""
+        chance = random.Random(3)
+        rows = [(f"w{n}a w{n}b w{n}c w{n}d", chance.choice(COLOURS)) for n in range(90)]
+        worth = self.worth(self.write(tmp_path, rows), folds=folds)
+        scores = {one.name: one.score.value for one in worth.rivals}
+        assert max(scores[name] for name in self.WITHOUT_MODEL) < 0.65
+
+    def test_without_scikit_learn_one_note_says_that_its_rival_was_left_out(
+        self, colours: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(classifier, "is_installed", lambda: False)
+        seen: list[Progress] = []
+        worth = self.worth(colours, watch=seen.append)
+        assert "tf-idf" not in {one.name for one in worth.rivals}
+        assert sum("needs scikit-learn" in event.text for event in seen if isinstance(event, Note)) == 1
+
+    def test_texts_are_weighed_against_base_and_prompt_alone(self, prose: Path) -> None:
+        assert {one.name for one in self.worth(prose).rivals} == {"base", "few-shot"}
 
 
 def test_a_score_that_nobody_tells_is_refused(few_rows: Path, standin: Standin) -> None:

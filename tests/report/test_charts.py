@@ -72,6 +72,11 @@ def test_there_is_no_chart_of_nothing(changed: Callable[..., Summary]) -> None:
     assert charts.comparison(changed(systems=()), 720) is None
 
 
+def test_a_loss_is_drawn_with_its_unit(summary: Summary) -> None:
+    drawings = (curves.learning_curves(summary, 880), step_curves.step_curves(summary, 880, smooth=True))
+    assert all("nats a token" in (drawn or "") for drawn in drawings)
+
+
 def test_training_losses_alone_make_a_chart(summary: Summary, changed: Callable[..., Summary]) -> None:
     bare = {
         trunk: tuple(replace(point, valid_loss=None) for point in points) for trunk, points in summary.curves.items()

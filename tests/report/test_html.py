@@ -19,6 +19,7 @@ import pytest
 from fewtune.cli.app import app
 from fewtune.errors import UnfinishedError, UsageError
 from fewtune.report import evaluation_tables, first_screen, html, snippets, words
+from fewtune.report.evaluation_part import Forgetting, Interval
 from fewtune.report.summary import Summary
 
 VOID = {"meta", "br", "img", "input", "link", "hr"}
@@ -120,6 +121,31 @@ def test_settings_that_nobody_gave_are_named_in_one_sentence(summary: Summary) -
 def test_the_sections_answer_in_the_order_of_the_questions(page: str) -> None:
     sections = [attributes["id"] for tag, attributes in Outline(page).tags if tag == "section"]
     assert sections == ["comparison", "predictions", "sweep", "data", "use", "repeat"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (0.011, 0.07, "It has forgotten some: "),
+        (0.001, 0.07, "It may have forgotten some: "),
+        (0.001, 0.002, "It has forgotten nothing that matters: "),
+        (-0.001, 0.07, "It has forgotten nothing that could be told from chance: "),
+        (-0.02, -0.001, "It has forgotten nothing: "),
+    ],
+)
+def test_only_what_is_surely_more_than_a_hundredth_of_a_bit_counts_as_forgotten(
+    low: float, high: float, said: str
+) -> None:
+    found = Forgetting(before=1.2, after=1.2 + (low + high) / 2, interval=Interval(low=low, high=high), bytes=9)
+    assert evaluation_tables.forgetting(found).startswith(said)
+
+
+def test_a_heading_is_not_broken_at_its_hyphen(evaluated: Summary) -> None:
+    told = evaluated.evaluation
+    assert told is not None
+    renamed = [replace(one, title="Order (ROUGE-L) <b>") if one.name == "exact_match" else one for one in told.metrics]
+    page = html.render(replace(evaluated, evaluation=replace(told, metrics=tuple(renamed))))
+    assert 'Order (<span style="white-space: nowrap">ROUGE-L</span>) &lt;b&gt;<small>' in page
 
 
 def test_what_the_evaluation_adds_has_a_section_of_its_own(evaluated_page: str) -> None:

@@ -22,6 +22,10 @@ def test_nothing_is_drawn_before_the_first_loss() -> None:
     assert live_curves([curve(train=(), valid=()), curve(train=((0.1, math.inf),), valid=())], 2) is None
 
 
+def test_the_losses_have_their_unit() -> None:
+    assert "loss, nats a token" in texts(live_curves([curve()], 2) or "")
+
+
 def test_the_axis_is_as_long_as_the_training_will_be_and_counts_whole_epochs() -> None:
     assert texts(live_curves([curve()], 3) or "")[:4] == ["0", "1", "2", "3"]
     assert texts(live_curves([curve()], 40) or "")[:9] == [str(5 * tick) for tick in range(9)]

@@ -114,7 +114,9 @@ def test_one_varied_parameter_has_a_scatter_and_nothing_to_compare_it_with(summa
 def test_each_varied_parameter_has_a_panel_and_an_axis(summary: Summary) -> None:
     run = searched(summary, 30)
     for draw in (DRAW["scatters"], DRAW["coordinates"]):
-        assert {"learning rate", "epochs", "rank", "validation loss"} <= set(texts(draw(run, 880) or ""))
+        drawn = draw(run, 880) or ""
+        assert {"learning rate", "epochs", "rank"} <= set(texts(drawn))
+        assert "validation loss" in drawn and "nats a token" in drawn
 
 
 def test_rates_and_doubling_counts_stand_on_a_logarithmic_axis_and_names_on_one_of_names() -> None:

@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 
 from fewtune.errors import LostLease
 from fewtune.store.files import Files
+from fewtune.store.job_records import ENDED
 from fewtune.store.jobs import Jobs
 from fewtune.store.models import Models
 from fewtune.store.queue import Claim, Queue
@@ -51,7 +52,8 @@ def acknowledged(folder: Path) -> int:
 
 def work(engine: Engine, folder: Path, *, until_done: bool = False) -> None:
     queue, jobs = Queue(engine), Jobs(engine)
-    while not until_done or jobs.waiting():
+    # Not `waiting`: a job that a killed worker holds does not wait before its lease is over.
+    while not until_done or any(job.state not in ENDED for job in jobs.list("red", limit=10_000).items):
         for claim in queue.claim(str(os.getpid()), seconds=LEASE_SECONDS):
             try:
                 do(queue, engine, folder, claim)

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from fewtune.cli.show import print_json
-from fewtune.cost.estimate import Offer, Range, spoken_duration
+from fewtune.cost.estimate import Offer, Range
 from fewtune.cost.prices import Price
-from fewtune.experiment.display import between, dollars, epochs_in_all, estimate_line
+from fewtune.experiment.display import between, dollars, duration, epochs_in_all, estimate_line
 from fewtune.experiment.estimating import Estimate
 
 
@@ -38,9 +38,8 @@ def show_estimate(found: Estimate, as_json: bool) -> None:
 
 
 def _cells(offer: Offer) -> tuple[str, ...]:
-    seconds = "not told" if offer.seconds is None else between(offer.seconds, spoken_duration)
     read = "" if offer.date is None else f"{offer.date}{'' if offer.verified else ' *'}"
-    return offer.service, offer.model or "", between(offer.usd, dollars), seconds, read
+    return offer.service, offer.model or "", between(offer.usd, dollars), duration(offer), read
 
 
 def _tokens(found: Range) -> str:

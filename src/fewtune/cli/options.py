@@ -160,7 +160,8 @@ JsonSchema = Annotated[
     Path | None, typer.Option("--json-schema", help="JSON Schema of the answers; default: as the training rows are.")
 ]
 BudgetMinutes = Annotated[
-    float | None, typer.Option("--budget-minutes", help="Train at most so long; above 10 minutes it must be given.")
+    float | None,
+    typer.Option("--budget-minutes", help="Train at most so long; must be given where over 10 minutes are likely."),
 ]
 BudgetUsd = Annotated[float | None, typer.Option("--budget-usd", help="Spend at most so much on hosted services.")]
 Track = Annotated[

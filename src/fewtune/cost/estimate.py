@@ -15,7 +15,7 @@ from fewtune.cost.prices import Price
 
 LOCAL = "this machine"
 
-_SPEED_SPREAD = 1.5
+SPEED_SPREAD = 1.5
 """A speed measured on a few batches is taken to hold within this factor, as other rows and other work on the
 machine move it. An assumption, not a measurement."""
 _FORWARD_SHARE = 0.5
@@ -75,6 +75,8 @@ class Offer:
     usd: Range
     seconds: Range | None
     """None where nobody says how long it takes, as for a service with a queue."""
+    likely_seconds: float | None
+    """At the speed that was measured, and midway between the fewest and the most epochs."""
     source: str
     """Address of the price; for this machine the basis of its speed."""
     date: datetime.date | None
@@ -152,6 +154,7 @@ def _hosted(price: Price, billed: Range) -> Offer:
         tokens_billed=billed,
         usd=billed.times(price.low / 1e6, price.high / 1e6),
         seconds=None,
+        likely_seconds=None,
         source=price.source,
         date=price.date,
         verified=price.verified,
@@ -167,7 +170,8 @@ def _local(machine: MachineSpeed, trained: Range, validated: Range) -> Offer:
         model=None,
         tokens_billed=Range.exactly(0),
         usd=Range.exactly(0),
-        seconds=work.times(1 / (speed * _SPEED_SPREAD), _SPEED_SPREAD / speed),
+        seconds=work.times(1 / (speed * SPEED_SPREAD), SPEED_SPREAD / speed),
+        likely_seconds=work.high / speed,
         source=machine.basis,
         date=None,
         verified=False,

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from fewtune import providers
+from fewtune.cost.estimate import SPEED_SPREAD
 from fewtune.data.split import Fold
-from fewtune.experiment.estimating import FREE_MINUTES, Estimate, check_dollars, estimate_sweep, too_long
+from fewtune.experiment.estimating import Estimate, check_dollars, check_free_minutes, estimate_sweep
 from fewtune.experiment.preparation import Prepared
 from fewtune.experiment.rows import TOKEN_MARGIN, characters
 from fewtune.experiment.searching import SearchPlan
@@ -33,12 +34,17 @@ def agree(
     """
     budget = _together(given, stored)
     epoch = Cost(**stored.epoch) if stored else _epoch_cost(settings, prepared, search, budget)
-    minutes = epoch.minutes * search.epochs(search.wanted)
-    if budget.minutes is None and minutes > FREE_MINUTES:
-        raise too_long(minutes)
+    if budget.minutes is None:
+        check_free_minutes(*likely_and_most(epoch, search, search.wanted))
     agreement = Agreement(budget=budget, epoch=epoch)
     affordable(budget, search.halving, search.wanted, epoch, repeats=search.repeats)
     return agreement
+
+
+def likely_and_most(epoch: Cost, search: SearchPlan, candidates: int) -> tuple[float, float]:
+    """Minutes that the search of so many candidates takes, as in `Offer`; `epoch` is the upper end of one epoch."""
+    likely = epoch.minutes / SPEED_SPREAD * search.likely_epochs(candidates)
+    return likely, epoch.minutes * search.epochs(candidates)
 
 
 def whole_estimate(settings: RunSettings, prepared: Prepared, search: SearchPlan) -> Estimate:

@@ -108,21 +108,27 @@ def epochs_in_all(found: Estimate) -> str:
 
 
 def estimate_line(found: Estimate, *, services: bool = True) -> str:
-    """`6 epochs, on this machine 26 s to 1 min 5 s, 14 prices of services`."""
-    here = found.here.seconds if found.here else None
-    time = f", on this machine {between(here, spoken_duration)}" if here else ""
+    """`6 epochs, on this machine about 43 s (26 s to 1 min 5 s), 14 prices of services`"""
+    time = f", on this machine {duration(found.here)}" if found.here and found.here.seconds else ""
     known = sum(offer.date is not None for offer in found.offers)
     return f"{epochs_in_all(found)}{time}" + (f", {counted(known, 'price')} of services" if services else "")
 
 
+def duration(offer: Offer) -> str:
+    """`about 43 s (26 s to 1 min 5 s)`"""
+    if offer.seconds is None:
+        return "not told"
+    ends = between(offer.seconds, spoken_duration)
+    return ends if offer.likely_seconds is None else f"about {spoken_duration(offer.likely_seconds)} ({ends})"
+
+
 def _offer(offer: Offer) -> tuple[str, ...]:
-    time = "not told" if offer.seconds is None else between(offer.seconds, spoken_duration)
     read = "" if offer.date is None else f"{offer.date}{'' if offer.verified else ' *'}"
     return (
         _short(_bold(offer.service)),
         _text(offer.model or ""),
         _text(between(offer.usd, dollars)),
-        _text(time),
+        _text(duration(offer)),
         _short(_text(read)),
         _source(offer.source),
     )

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 from fewtune import providers
 from fewtune.cost import prices
@@ -20,7 +21,8 @@ from fewtune.search.budget import MEASURING_MARGIN
 from fewtune.types import Example, Plan
 
 FREE_MINUTES = 10.0
-"""A sweep that is estimated to take longer asks for `--budget-minutes` first."""
+"""A sweep that is likely to take longer asks for `--budget-minutes` first. By the upper end of the estimate, which no
+budget may be exceeded by, most of what takes a few minutes would be refused on a machine with other work."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +80,13 @@ def estimate_sweep(
 def _from(least: Offer, most: Offer) -> Offer:
     """The same offer from its cheapest to its dearest."""
     seconds = most.seconds and least.seconds and Range(low=least.seconds.low, high=most.seconds.high)
+    ends = least.likely_seconds, most.likely_seconds
     return replace(
         most,
         tokens_billed=Range(low=least.tokens_billed.low, high=most.tokens_billed.high),
         usd=Range(low=least.usd.low, high=most.usd.high),
         seconds=seconds,
+        likely_seconds=None if None in ends else fmean(one for one in ends if one is not None),
     )
 
 
@@ -114,12 +118,15 @@ def _speed(prepared: Prepared, settings: RunSettings, plans: Sequence[Plan]) -> 
     return MachineSpeed(tokens_per_second=rate, basis="measured on a few training steps just now")
 
 
-def too_long(minutes: float) -> BudgetError:
-    """For a sweep that this machine needs longer for than it takes without being asked."""
-    return BudgetError(
-        f"Training would take up to {spoken_duration(60 * minutes)} on this machine; "
-        f"without being asked it takes at most {spoken_duration(60 * FREE_MINUTES)}.",
-        fix=f"Allow it with --budget-minutes {math.ceil(minutes * MEASURING_MARGIN)} "
+def check_free_minutes(likely: float, most: float) -> None:
+    """For a sweep without a limit of minutes: raises BudgetError where it is likely to take longer than is free."""
+    if likely <= FREE_MINUTES:
+        return
+    told, upper = (spoken_duration(60 * minutes) for minutes in (likely, most))
+    raise BudgetError(
+        f"Training would take about {told} (at most {upper}) on this machine, as busy as it is now; "
+        f"without being asked it may take about {spoken_duration(60 * FREE_MINUTES)}.",
+        fix=f"Allow it with --budget-minutes {math.ceil(most * MEASURING_MARGIN)} "
         "(with fewer minutes fewer candidates are tried), or try fewer values, epochs or rows.",
     )
 

@@ -11,8 +11,8 @@ from fewtune.bases.folder import open_encoder, width
 from fewtune.data.encode import Encoder
 from fewtune.data.split import Split
 from fewtune.errors import BudgetError, DataError, UsageError
-from fewtune.experiment.agreeing import Agreement, agree
-from fewtune.experiment.estimating import FREE_MINUTES, too_long
+from fewtune.experiment.agreeing import Agreement, agree, likely_and_most
+from fewtune.experiment.estimating import check_free_minutes
 from fewtune.experiment.measuring import PlanReading
 from fewtune.experiment.outcome import Outcome
 from fewtune.experiment.preparation import Prepared
@@ -84,9 +84,9 @@ def share(proxy: Proxy, own: SearchPlan, agreement: Agreement, stored: Agreement
     count = affordable(budget, own.halving, own.wanted, epoch)
     kept = epoch.times(halving_epochs(own.halving, count))
     free = agree(proxy.settings, proxy.prepared, proxy.search, Budget(minutes=math.inf), stored)
-    minutes = epoch.minutes * own.epochs(count) + free.epoch.minutes * proxy.search.epochs(proxy.search.wanted)
-    if budget.minutes is None and minutes > FREE_MINUTES:
-        raise too_long(minutes)
+    if budget.minutes is None:
+        both = (likely_and_most(epoch, own, count), likely_and_most(free.epoch, proxy.search, proxy.search.wanted))
+        check_free_minutes(*map(sum, zip(*both, strict=True)))
     least = kept + free.epoch.times(halving_epochs(proxy.search.halving, 1))
     if limit := budget.exceeded_by(least):
         needed = getattr(least, limit)

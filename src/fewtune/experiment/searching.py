@@ -93,6 +93,10 @@ class SearchPlan:
         repeats = self.repeats if candidates > 1 else 0
         return fewest_epochs(self.halving, candidates, shortest.epochs, repeats) + again
 
+    def likely_epochs(self, candidates: int) -> float:
+        """Midway: nobody knows before how early curves turn and how long the finalists are."""
+        return (self.fewest_epochs(candidates) + self.epochs(candidates)) / 2
+
     def new_searcher(self, known: Iterable[tuple[Plan, float | None]] = ()) -> Searcher:
         """A searcher that has been told these plans, with their scores, in the order in which they were asked for."""
         made = self._searcher()

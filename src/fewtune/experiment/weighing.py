@@ -1,6 +1,7 @@
-"""Whether a search's winner beats base and few-shot prompt, on rows that took no part in choosing it.
+"""Whether a search's winner beats base, few-shot prompt and, for labels, what needs no model, on rows that took no
+part in choosing it.
 
-Everything is scored and nothing sampled, which costs about as much as one validation of each system.
+Everything is scored and nothing sampled, which costs about as much as one validation of each system that has a model.
 """
 
 from __future__ import annotations
@@ -8,19 +9,22 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from fewtune.data.chat import asked
 from fewtune.data.encode import Encoder
+from fewtune.data.split import Split
 from fewtune.evaluation.baselines import choose_shots
 from fewtune.evaluation.metrics import PRIMARY
+from fewtune.evaluation.text_metrics import exact_match
 from fewtune.experiment.answering import Sampling, System, pairs, score_rows
 from fewtune.experiment.finals import trainings
 from fewtune.experiment.measuring import Score
 from fewtune.experiment.outcome import Outcome
 from fewtune.experiment.preparation import Prepared
-from fewtune.experiment.rivals import BASE_SYSTEM, FEW_SHOT, TUNED
+from fewtune.experiment.progress import Note, Progress, Watch
+from fewtune.experiment.rivals import BASE_SYSTEM, FEW_SHOT, MAJORITY, NEAREST, TF_IDF, TUNED, looked_up
 from fewtune.providers.contract import BASE
 from fewtune.search.folds import Finalist
 from fewtune.search.worth import Worth, worth
@@ -31,6 +35,8 @@ Models = Mapping[str, float]
 """Models by name, with the share that each has in a row's score."""
 Read = Callable[[PredictionRecord], float]
 """A row's score from its tokens."""
+_WITHOUT_MODEL = (MAJORITY, NEAREST, TF_IDF)
+"""Rivals of labels that cost no token."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +61,7 @@ class _Judged:
 
 
 def weigh(sampling: Sampling, prepared: Prepared, outcome: Outcome, shots: int, seed: int) -> Weighed:
-    """Score the rows of the nested estimate with base, few-shot prompt, and what would be chosen without each row.
+    """Score the rows of the nested estimate with the rivals, and with what would be chosen without each row.
 
     In the task's primary metric, whatever the trials were chosen by, so that a sweep does not say of tuning what a
     run denies. Neither loss nor exact answer looks at the stop token: a prompt cannot teach the base where an answer
@@ -71,7 +77,9 @@ def weigh(sampling: Sampling, prepared: Prepared, outcome: Outcome, shots: int, 
         return Weighed(score=measure, reason=reason)
     read = _wrong if measure == "exact_match" else _loss
     tuned = _tuned(sampling, judged, read)
-    rivals = _rivals(sampling, prepared, outcome, judged, shots, seed, read)
+    rivals = _prompted(sampling, prepared, outcome, judged, shots, seed, read)
+    if prepared.task.kind == "labels":
+        rivals |= _without_model(sampling.watch, prepared, outcome, judged)
     if measure == "exact_match":
         # Several samples or seeds stand for one answer: it is wrong where most of them are, and where half are.
         tuned = tuple(float(value >= 0.5) for value in tuned)
@@ -120,7 +128,7 @@ def _tuned(sampling: Sampling, judged: Sequence[_Judged], read: Read) -> tuple[f
     )
 
 
-def _rivals(
+def _prompted(
     sampling: Sampling,
     prepared: Prepared,
     outcome: Outcome,
@@ -141,6 +149,37 @@ def _rivals(
         shots_of = {row.row: pairs(chosen) for row in rows}
         shown |= score_rows(sampling, System(name=FEW_SHOT, model=BASE, shots=shots_of), rows)
     return {**rivals, FEW_SHOT: tuple(read(shown[one.example.row]) for one in judged)}
+
+
+def _without_model(
+    watch: Watch, prepared: Prepared, outcome: Outcome, judged: Sequence[_Judged]
+) -> dict[str, tuple[float, ...]]:
+    """1 for each row that a rival labels wrongly from the rows that the fold trains on, else 0; case counts, as it
+    does for the tokens of the models. A rival that cannot label every fold is left out, since rows are paired."""
+    told, watch = dict[tuple[str, int], str](), _once(watch)
+    for fold in dict.fromkeys(one.fold for one in judged):
+        rows = tuple(one.example for one in judged if one.fold == fold)
+        split = Split(train=outcome.search.folds[fold].train, valid=(), test=rows)
+        found = looked_up(replace(prepared, split=split), _WITHOUT_MODEL, None, watch, named=False)
+        told |= {(one.system, one.row): one.text or "" for one in found}
+    return {
+        name: tuple(1 - exact_match(told[name, one.example.row], one.example.completion) for one in judged)
+        for name in _WITHOUT_MODEL
+        if all((name, one.example.row) in told for one in judged)
+    }
+
+
+def _once(watch: Watch) -> Watch:
+    """Every fold would say the same of a rival."""
+    said: set[str] = set()
+
+    def tell(event: Progress) -> None:
+        if not isinstance(event, Note) or event.text not in said:
+            watch(event)
+        if isinstance(event, Note):
+            said.add(event.text)
+
+    return tell
 
 
 def _fitting(encoder: Encoder | None, rows: Sequence[Example]) -> Callable[[Sequence[Example]], bool]:

@@ -91,10 +91,12 @@ def _texts(trials: Trials, shown: Sequence[Parameter], upright: bool, rows: Data
     aside: dict[str, Any] = {"align": "left", "dx": 6} if upright else {"align": "center", "dy": 12}
     for style in (_GROUND, _VALUE):
         yield alt.Chart(values).mark_text(**aside, **style).encode(text=alt.Text("text:N"))
-    names = [*(one.label for one in shown), "validation loss"]
+    unit = "\nnats a token" if upright else ", nats a token"
+    names = [*(one.label for one in shown), f"validation loss{unit}"]
     start = 1.04 if upright else 0.0
     named = rows.add([{"axis": axis, "height": start, "text": name} for axis, name in enumerate(names)])
-    above: dict[str, Any] = {"baseline": "bottom", "dy": -8} if upright else {"align": "left", "dy": -11}
+    before: dict[str, Any] = {"align": "left", "dy": -11}
+    above: dict[str, Any] = {"baseline": "bottom", "dy": -22, "lineBreak": "\n"} if upright else before
     for style in (_GROUND, _NAME):
         yield alt.Chart(named).mark_text(**above, **style, fontWeight=600).encode(text=alt.Text("text:N"))
 

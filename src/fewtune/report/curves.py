@@ -61,7 +61,8 @@ def learning_curves(summary: Summary, width: int) -> str | None:
     low, high = _loss_range(curves)
     rows = Datasets()
     with unchecked():
-        y = alt.Y("loss:Q", title="loss", scale=alt.Scale(domain=[low, high], nice=False), axis=alt.Axis(tickCount=6))
+        scale = alt.Scale(domain=[low, high], nice=False)
+        y = alt.Y("loss:Q", title="loss, nats a token", scale=scale, axis=alt.Axis(tickCount=6))
         x = alt.X("epoch:Q", title="epoch (one pass over the training rows)", axis=_EPOCHS)
         layers = (
             *_trained(curves, high, rows),

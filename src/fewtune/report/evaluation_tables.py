@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from fewtune.evaluation.forgetting import MATTERS
 from fewtune.report import tables, words
 from fewtune.report.evaluation_part import (
     Copying,
@@ -88,14 +89,17 @@ def fields(summary: Summary) -> Fields | None:
 
 
 def forgetting(found: Forgetting) -> str:
-    """Whether the model has lost general English, in a sentence."""
+    """Whether the model has lost general English by more than `MATTERS`, in a sentence."""
     change = found.after - found.before
     size = f"{abs(change):.3f} bits a byte{_span(found, change)}"
     numbers = f"{found.before:.3f} bits a byte before tuning, {found.after:.3f} after"
     if found.interval is None:
         return f"{numbers}. Whether it has forgotten anything {words.UNKNOWN}."
-    if found.interval.low > 0:
+    if found.interval.low > MATTERS:
         return f"It has forgotten some: {numbers}, {size} worse."
+    if found.interval.low > 0:
+        answer = "has forgotten nothing that matters" if found.interval.high <= MATTERS else "may have forgotten some"
+        return f"It {answer}: {numbers}, {size} worse; up to {MATTERS:g} is no loss to speak of."
     if found.interval.high < 0:
         return f"It has forgotten nothing: {numbers}, {size} better."
     return f"It has forgotten nothing that could be told from chance: {numbers}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -88,6 +89,7 @@ def environment() -> jinja2.Environment:
         "fold": words.fold,
         "css": _css_name,
         "word_changes": word_changes,
+        "unbroken": _unbroken,
         "SHOWN_ROWS": SHOWN_ROWS,
     }
     cast("dict[str, Any]", made.globals).update(shown)
@@ -96,6 +98,13 @@ def environment() -> jinja2.Environment:
 
 def _finalize(value: Any) -> Any:
     return words.printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _unbroken(text: str) -> Markup:
+    """Words with a hyphen, such as `ROUGE-L`, kept on one line."""
+    parts = re.split(r"(\w+(?:-\w+)+)", words.printable(text))
+    kept = Markup('<span style="white-space: nowrap">{}</span>')
+    return Markup("").join(kept.format(part) if place % 2 else part for place, part in enumerate(parts))
 
 
 def _day(created: str) -> str:

@@ -15,6 +15,7 @@ from fewtune.report import words
 from fewtune.report.drawing import DIM, FONT, INK, RULE, SERIES, spread
 
 _WIDTH, _HEIGHT = 520, 240
+_UNIT = "loss, nats a token"
 _LEFT, _TOP, _RIGHT, _BOTTOM = 58, 10, 150, 46
 """Margins, for the numbers of the axes and the names of the trials."""
 _TICKS = 5
@@ -105,7 +106,7 @@ def _axes(frame: _Frame) -> Iterator[str]:
         yield f'<path d="M{_LEFT} {y:.1f}H{right}" stroke="{RULE}"/>'
         yield _text(said, _LEFT - 8, y + 4, DIM, "end")
     yield _text("epoch", _LEFT + _WIDTH / 2, bottom + 38, DIM, "middle")
-    yield f'<g transform="translate(14 {_TOP + _HEIGHT / 2}) rotate(-90)">{_text("loss", 0, 0, DIM, "middle")}</g>'
+    yield f'<g transform="translate(14 {_TOP + _HEIGHT / 2}) rotate(-90)">{_text(_UNIT, 0, 0, DIM, "middle")}</g>'
 
 
 def _ticks(low: float, high: float) -> Iterator[tuple[float, str]]:

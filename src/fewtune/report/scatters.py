@@ -17,7 +17,7 @@ from fewtune.report.trials import Trials
 MOST_PANELS = 6
 _CELL = 15
 """Pixels of a dot's neighbourhood: among many trials, one is drawn in each."""
-_HEIGHT = 150
+_HEIGHT = 170
 
 Row = dict[str, Any]
 
@@ -74,7 +74,7 @@ def losses_axis(trials: Trials, *, named: bool = True) -> alt.Y:
     """Validation loss, as all views of a sweep show it."""
     scale = alt.Scale(domain=[trials.low, trials.high], nice=False)
     axis = alt.Axis(tickCount=5) if named else alt.Axis(tickCount=5, labels=False, ticks=False)
-    return alt.Y("loss:Q", title="validation loss" if named else None, scale=scale, axis=axis)
+    return alt.Y("loss:Q", title="validation loss, nats a token" if named else None, scale=scale, axis=axis)
 
 
 def _joined(trials: Trials, parameter: Parameter, dots: Sequence[Row], rows: Datasets) -> list[Any]:

@@ -30,7 +30,7 @@ def sizes(summary: Summary, width: int) -> str | None:
     ticks = [*(rows for rows, _ in means), round(ahead["rows"])]
     scale = alt.Scale(type="log", domain=ends, nice=False)
     x = alt.X("rows:Q", title="training rows", scale=scale, axis=alt.Axis(values=ticks, grid=False, format="d"))
-    y = alt.Y("loss:Q", title="validation loss", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=5))
+    y = alt.Y("loss:Q", title="validation loss, nats a token", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=5))
     chart = alt.layer(*_layers(found, means, ahead, x, y)).properties(width=width - 120, height=_HEIGHT)
     return to_svg(chart, _spoken(found, means))
 

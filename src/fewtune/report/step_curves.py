@@ -73,7 +73,8 @@ def _panel(
     span = alt.Scale(zero=False, nice=False, padding=16)
     y = alt.Y("value:Q", title=None, scale=span, axis=alt.Axis(tickCount=5, format="%" if share else "~g"))
     x = alt.X("step:Q", title="step", scale=alt.Scale(domain=[0, last]), axis=alt.Axis(tickCount=4, format="~s"))
-    heading = alt.TitleParams(title, subtitle="higher is better" if share else "lower is better", frame="group")
+    direction = "higher is better" if share else "nats a token, lower is better"
+    heading = alt.TitleParams(title, subtitle=direction, frame="group")
     chart = alt.layer(*(layer.encode(x=x, y=y) for layer in layers if layer is not None))
     return chart.properties(width=width, height=190, title=heading)
 

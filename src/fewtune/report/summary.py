@@ -120,7 +120,7 @@ class RivalLine:
     """What tuning has to beat, on the rows by which its worth is judged."""
 
     name: str
-    """`base` or `few-shot`."""
+    """`base` or `few-shot`; of labels also `majority`, `nearest-answer` or `tf-idf`."""
     score: MetricValue
     gain: MetricValue
     """What tuning brings: loss that is saved, or the share of rows that only the tuned model answers exactly less the
@@ -135,7 +135,7 @@ class WorthPart:
     """`tune`, `do not tune` or `cannot be told`."""
     score: str
     """`loss` of the answer without its stop, or `exact_match`: the share of rows whose every token but the stop is the
-    likeliest one."""
+    likeliest one, or whose label a rival without a model gives."""
     rows: int
     by: str | None
     """`folds` or `resampling`; None where nothing was compared."""
