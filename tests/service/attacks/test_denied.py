@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 from fewtune.service.auth import PUBLIC
 from service.attacks.attacked_service import Ask, AttackedService, Operation, Rows
@@ -38,7 +39,7 @@ def test_only_what_is_meant_to_be_public_is_answered_without_a_key(attacked: Att
 def test_each_row_of_another_project_is_not_found_by_any_route(attacked: AttackedService) -> None:
     operations = [one for one in attacked.operations() if set(_PARAMETER.findall(one.path)) - {"rest", "response_id"}]
     assert len(operations) > 15
-    bodies = {"metadata": {}, "part_ids": [], "project_ids": ["blue"]}
+    bodies: dict[str, Any] = {"metadata": {}, "part_ids": [], "project_ids": ["blue"]}
     form = b'--b\r\nContent-Disposition: form-data; name="data"; filename="a"\r\n\r\nx\r\n--b--\r\n'
     for operation in operations:
         is_form = operation.path.endswith("/parts")

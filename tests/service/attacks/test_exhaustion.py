@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -154,12 +154,14 @@ def changed(value: Any, text: str) -> Iterator[Any]:
     if isinstance(value, str):
         yield text
     elif isinstance(value, list):
-        for place, one in enumerate(value):
-            yield from ([*value[:place], other, *value[place + 1 :]] for other in changed(one, text))
+        members = cast(list[Any], value)
+        for place, one in enumerate(members):
+            yield from ([*members[:place], other, *members[place + 1 :]] for other in changed(one, text))
     elif isinstance(value, Mapping):
-        for name, one in value.items():
-            yield {**value, text: one}
-            yield from ({**value, name: other} for other in changed(one, text))
+        fields = cast(Mapping[str, Any], value)
+        for name, one in fields.items():
+            yield {**fields, text: one}
+            yield from ({**fields, name: other} for other in changed(one, text))
 
 
 @pytest.mark.parametrize(

@@ -11,16 +11,17 @@ from typing import Any
 import pytest
 import requests
 import schemathesis
+import schemathesis.checks
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.core.transport import Response
 from schemathesis.generation import GenerationMode
 
 from service.attacks.attacked_service import AttackedService
 
-load_all_checks()
-_CHECKS: Any = CHECKS.get_by_names(
+_REGISTRY: Any = schemathesis.checks
+_REGISTRY.load_all_checks()
+_CHECKS: Any = _REGISTRY.CHECKS.get_by_names(
     ["not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance"]
 )
 _OF_A_REQUEST = frozenset({"method", "url", "headers", "params", "json", "data", "files"})
@@ -31,9 +32,9 @@ def named(case: Any, rows: dict[str, str]) -> Any:
     """The case with rows that are there in the place of what was made up, but for what would remove them."""
     if case.method != "DELETE":
         case.path_parameters = {name: rows.get(name, value) for name, value in (case.path_parameters or {}).items()}
+    there = {"model": "pocket", "training_file": rows["file_id"]}
     if isinstance(case.body, dict):
-        there = {"model": "pocket", "training_file": rows["file_id"]}
-        case.body = {name: there.get(name, value) for name, value in case.body.items()}
+        case.body |= {name: there[name] for name in there if name in case.body}
     return case
 
 
@@ -65,7 +66,7 @@ def fuzz(operation: Any, service: AttackedService, cases: int, *, explore: bool)
             database=None,
             derandomize=not explore,
             phases=[Phase.generate, Phase.shrink] if explore else [Phase.generate],
-            suppress_health_check=list(HealthCheck),
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
         )
         @given(case=operation.as_strategy(generation_mode=mode), known=st.booleans())
         def hold(case: Any, known: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,8 +35,11 @@ def change(base: Path, values: Mapping[str, Any]) -> None:
 
 
 def serve(base: Path) -> None:
-    words = ["serve", "--base", str(base), "--port", "0", "--provider", "local"]
-    CliRunner().invoke(app, words, catch_exceptions=False)
+    """At a port that is taken, so that a base which is not refused does not serve for ever."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        words = ["serve", "--base", str(base), "--port", port, "--provider", "local"]
+        CliRunner().invoke(app, words, catch_exceptions=False)
 
 
 @pytest.mark.parametrize(
