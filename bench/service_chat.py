@@ -174,7 +174,9 @@ def over_http(job: ChatJob) -> dict[str, Any]:
         web = [sys.executable, "-m", "fewtune.service.web", f"--socket={listening.fileno()}"]
         worker = [sys.executable, "-m", "fewtune.service.worker"]
         processes = {
-            "web": subprocess.Popen(web, cwd=ROOT, env=variables, pass_fds=[listening.fileno()]),
+            "web": subprocess.Popen(
+                web, cwd=ROOT, env=variables, pass_fds=[listening.fileno()], stderr=subprocess.DEVNULL
+            ),
             "worker": subprocess.Popen(worker, cwd=ROOT, env=variables, stderr=subprocess.DEVNULL),
         }
         try:
