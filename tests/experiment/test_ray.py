@@ -49,6 +49,7 @@ def digests(folder: Path) -> dict[str, str]:
     return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
+@pytest.mark.slow
 def test_a_cluster_chooses_the_same_winner_with_the_same_adapters_also_when_a_node_is_killed(
     short_rows: Path, tmp_path: Path
 ) -> None:

@@ -10,6 +10,11 @@ def forkserver() -> ForkServerContext:
     """Processes are forked from a server that has imported, once for all tests, what takes seconds."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["fewtune.providers.local", "transformers.models.llama.modeling_llama", "fewtune.service.worker.process"]
+        [
+            "fewtune.providers.local",
+            "transformers.models.llama.modeling_llama",
+            "fewtune.service.worker.process",
+            "fewtune.service.app",
+        ]
     )
     return context
