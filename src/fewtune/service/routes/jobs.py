@@ -16,6 +16,7 @@ from fewtune.service.metadata_filter import wanted_metadata
 from fewtune.service.new_job import new_job
 from fewtune.service.stores import Stores, StoresOf
 from fewtune.service.wire.jobs import Checkpoint, CreateJob, Event, Job
+from fewtune.service.wire.sampling import STREAMED
 from fewtune.service.wire.shared import After, Limit, Listed, listed
 from fewtune.service.wire.told import checkpoint_told, event_told, job_told
 from fewtune.store.job_records import JobRecord
@@ -86,7 +87,7 @@ async def resume_job(job_id: str, request: Request, response: Response, caller: 
     return await _change(stores.jobs.resume, job_id, request, response, caller, stores)
 
 
-@router.get("/{job_id}/events", response_model=Listed[Event])
+@router.get("/{job_id}/events", response_model=Listed[Event], responses=STREAMED)
 async def list_events(
     job_id: str,
     request: Request,

@@ -18,7 +18,12 @@ from fewtune.types import Message
 
 IGNORED_HEADER = "fewtune-ignored-parameters"
 """Names what was asked for and changes nothing here."""
-STREAMED: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
+_EVENT = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {"data": {"type": "string"}, "event": {"type": "string"}},
+}
+STREAMED: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"itemSchema": _EVENT}}}}
 """How a route that can stream describes it."""
 _SEEDS = 2**63
 _TEXT_KINDS = ("text", "input_text", "output_text", "refusal")
