@@ -67,7 +67,7 @@ def test_no_name_in_a_url_reaches_a_file(attacked: AttackedService) -> None:
     """Every parameter meets some: those that are written down, one after the other, and mixtures."""
     some = list(islice(hostile.names(), 0, _NAMES, 10))
     assert len(some) == _NAMES // 10
-    chosen = islice(asks(attacked, iter(some)), 0, None, 5)
+    chosen = islice(asks(attacked, iter(some)), 0, None, 7)
     for reply in attacked.ask_all(chosen):
         assert 200 <= reply.status < 500, reply.body
     check_folders(attacked)
