@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from standin.service_workers import PROJECT, Asking, Service, chat_lines
+from standin.service_workers import PROJECT, Asking, Service, chat_lines, wait_for
 
 OPTIONS = {"fewtune.sweep": '{"epochs": "1,2", "learning_rate": "1e-3,3e-3", "folds": 0, "no_refit": true}'}
 
@@ -52,4 +52,4 @@ def test_a_sweep_that_is_paused_and_whose_worker_is_killed_goes_on(opened: Calla
     assert record.state == "succeeded", record.error
     model = service.archive.models.get(PROJECT, str(record.fine_tuned_model))
     assert model and (Path(model.folder) / "adapter_model.safetensors").exists()
-    assert not service.archive.job_folder(job).exists()
+    wait_for(lambda: True if not service.archive.job_folder(job).exists() else None, seconds=20)
