@@ -11,22 +11,15 @@ from fewtune.providers.contract import Answer, Request
 from fewtune.service.errors import invalid
 from fewtune.service.limits import Limits
 from fewtune.service.wire.sampling import (
-    Choices,
+    Completed,
     Content,
     JsonSchema,
-    LogitBias,
-    Penalty,
-    Sampled,
-    Seed,
-    Stop,
-    StreamOptions,
     TokenLogprobs,
     Tokens,
     Usage,
     asked_about,
     asked_of,
     at_most,
-    ignored,
     missing,
     said,
     schema_text,
@@ -80,43 +73,22 @@ class ResponseFormat(Asked):
         return schema_text(self.json_schema)
 
 
-class ChatAsked(Sampled):
+class ChatAsked(Completed):
     """The body of a chat completion."""
 
     model: Name
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
-    n: Choices | None = None
-    seed: Seed | None = None
-    stop: Stop | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[Whole, Field(ge=0)] | None = None
-    max_tokens: Tokens | None = None
     max_completion_tokens: Tokens | None = None
     response_format: ResponseFormat | None = None
-    stream_options: StreamOptions | None = None
     tools: Annotated[list[dict[str, Any]], Field(max_length=_MOST_TOOLS)] | None = None
     tool_choice: str | dict[str, Any] | None = None
     functions: Annotated[list[dict[str, Any]], Field(max_length=_MOST_TOOLS)] | None = None
     function_call: str | dict[str, Any] | None = None
     modalities: list[Text] | None = None
-    frequency_penalty: Penalty | None = None
-    presence_penalty: Penalty | None = None
-    logit_bias: LogitBias | None = None
     store: bool | None = None
     metadata: Metadata | None = None
-
-    @property
-    def count(self) -> int:
-        return self.n or 1
-
-    @property
-    def includes_usage(self) -> bool:
-        return bool(self.stream_options and self.stream_options.include_usage)
-
-    @property
-    def ignored(self) -> list[str]:
-        """What changes nothing here; the answer's headers name it."""
-        return ignored(self, ("frequency_penalty", "presence_penalty", "logit_bias"))
 
     def to_request(self, limits: Limits) -> Request:
         """Raises ServiceError for what is beyond a limit, or cannot be done here."""

@@ -12,19 +12,11 @@ from fewtune.providers.contract import Answer, Request, TokenChoice
 from fewtune.service.limits import Limits
 from fewtune.service.wire.chat import FinishReason, finish_reason
 from fewtune.service.wire.sampling import (
-    Choices,
-    LogitBias,
-    Penalty,
-    Sampled,
-    Seed,
-    Stop,
-    StreamOptions,
-    Tokens,
+    Completed,
     Usage,
     asked_of,
     at_most,
     finite,
-    ignored,
     token_bytes,
     unsupported,
     usage,
@@ -35,37 +27,15 @@ from fewtune.service.wire.shared import Name, Text, Told, Whole
 _USUAL_TOKENS = 16
 
 
-class CompletionAsked(Sampled):
+class CompletionAsked(Completed):
     """The body of a completion."""
 
     model: Name
     prompt: Text | list[Text] | list[Whole] | list[list[Whole]]
-    n: Choices | None = None
     best_of: Annotated[Whole, Field(ge=0)] | None = None
-    seed: Seed | None = None
-    stop: Stop | None = None
     logprobs: Annotated[Whole, Field(ge=0)] | None = None
-    max_tokens: Tokens | None = None
     echo: bool | None = None
     suffix: Text | None = None
-    stream_options: StreamOptions | None = None
-    frequency_penalty: Penalty | None = None
-    presence_penalty: Penalty | None = None
-    logit_bias: LogitBias | None = None
-
-    @property
-    def count(self) -> int:
-        """Answers to each prompt."""
-        return self.n or 1
-
-    @property
-    def includes_usage(self) -> bool:
-        return bool(self.stream_options and self.stream_options.include_usage)
-
-    @property
-    def ignored(self) -> list[str]:
-        """What changes nothing here; the answer's headers name it."""
-        return ignored(self, ("suffix", "frequency_penalty", "presence_penalty", "logit_bias"))
 
     def prompts(self, limits: Limits) -> list[str]:
         """Raises ServiceError for tokens in the place of text, and for too many prompts."""

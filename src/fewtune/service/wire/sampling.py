@@ -50,6 +50,33 @@ class StreamOptions(Asked):
     include_usage: bool | None = None
 
 
+class Completed(Sampled):
+    """What chat completions and completions have in common."""
+
+    n: Choices | None = None
+    seed: Seed | None = None
+    stop: Stop | None = None
+    max_tokens: Tokens | None = None
+    stream_options: StreamOptions | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    logit_bias: LogitBias | None = None
+
+    @property
+    def count(self) -> int:
+        """Answers to each prompt."""
+        return self.n or 1
+
+    @property
+    def includes_usage(self) -> bool:
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    @property
+    def ignored(self) -> list[str]:
+        """What changes nothing here; the answer's headers name it."""
+        return ignored(self, ("suffix", "frequency_penalty", "presence_penalty", "logit_bias"))
+
+
 class JsonSchema(Asked):
     name: Annotated[Text, Field(min_length=1, max_length=64)] = "response"
     definition: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
