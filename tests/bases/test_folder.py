@@ -61,7 +61,12 @@ class TestLocate:
         assert bases.locate(f"~/{base.name}") == base
 
     @pytest.mark.parametrize("name", ["nosuchbase", "/no/such/folder", "../x", "a/b/c", "owner/", "-x/y"])
-    def test_what_is_neither_folder_nor_hub_id_is_refused_with_advice(self, name: str) -> None:
+    def test_what_is_neither_folder_nor_hub_id_is_refused_with_advice(
+        self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Whatever lies beside the folder that the tests are started in does not matter.
+        (tmp_path / "here").mkdir()
+        monkeypatch.chdir(tmp_path / "here")
         with pytest.raises(UsageError, match=r"There is no base .*no such folder.*'pocket'") as caught:
             bases.locate(name)
         assert caught.value.exit_code == 2
