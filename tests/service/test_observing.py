@@ -109,16 +109,10 @@ def test_the_numbers_tell_jobs_by_state_and_room_on_the_disk(app: FastAPI, setti
         key_id="key",
         model="pocket",
         base="pocket",
-        parent=None,
         method="supervised",
         training_file="file",
-        validation_file=None,
         hyperparameters={},
         seed=0,
-        suffix=None,
-        metadata=None,
-        integrations=None,
-        alias=None,
     )
     for number in range(2):
         app.state.stores.jobs.create(job, idempotency_key=None, body_sha256=str(number), retried=False)

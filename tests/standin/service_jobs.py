@@ -15,16 +15,10 @@ def new_job(**values: Any) -> NewJob:
         "key_id": "key_1",
         "model": "pocket",
         "base": "pocket",
-        "parent": None,
         "method": "supervised",
         "training_file": "file-1",
-        "validation_file": None,
         "hyperparameters": {"n_epochs": "auto"},
         "seed": 7,
-        "suffix": None,
-        "metadata": None,
-        "integrations": None,
-        "alias": None,
     }
     return NewJob(**{**plain, **values})
 

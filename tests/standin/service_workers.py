@@ -90,16 +90,11 @@ class Service:
             key_id="key",
             model=changed.pop("model", "pocket"),
             base="pocket",
-            parent=None,
             method="supervised",
             training_file=training if isinstance(training, str) else self.file(training),
             validation_file=None if validation is None else self.file(validation),
             hyperparameters=hyperparameters or {},
             seed=1,
-            suffix=None,
-            metadata=None,
-            integrations=None,
-            alias=None,
         )
         job = self.archive.jobs.create(
             replace(new, **changed), idempotency_key=None, body_sha256=os.urandom(8).hex(), retried=False

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from fewtune.store.jobs import Jobs
+from fewtune.store.queue import Queue
 from fewtune.store.service_database import open_service_database
 from standin.clock import Clock
 from standin.postgresql import PostgreSQL, run_postgresql
@@ -36,3 +38,13 @@ def engine(where: str | Path) -> Iterator[Engine]:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+@pytest.fixture
+def jobs(engine: Engine, clock: Clock) -> Jobs:
+    return Jobs(engine, clock=clock)
+
+
+@pytest.fixture
+def queue(engine: Engine, clock: Clock) -> Queue:
+    return Queue(engine, clock=clock)

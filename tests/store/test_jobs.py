@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
-from sqlalchemy import Engine, insert
+from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 
 from fewtune.errors import QuotaError, UsageError
@@ -18,16 +18,6 @@ from fewtune.store.service_database import open_service_database, writing
 from fewtune.store.service_schema import creations
 from standin.clock import Clock
 from standin.service_jobs import create, new_job
-
-
-@pytest.fixture
-def jobs(engine: Engine, clock: Clock) -> Jobs:
-    return Jobs(engine, clock=clock)
-
-
-@pytest.fixture
-def queue(engine: Engine, clock: Clock) -> Queue:
-    return Queue(engine, clock=clock)
 
 
 def messages(jobs: Jobs, job: str) -> list[str]:

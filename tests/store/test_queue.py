@@ -4,23 +4,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import Engine
 
 from fewtune.errors import LostLease
 from fewtune.store.jobs import Jobs
 from fewtune.store.queue import Claim, Queue
 from standin.clock import Clock
 from standin.service_jobs import create
-
-
-@pytest.fixture
-def jobs(engine: Engine, clock: Clock) -> Jobs:
-    return Jobs(engine, clock=clock)
-
-
-@pytest.fixture
-def queue(engine: Engine, clock: Clock) -> Queue:
-    return Queue(engine, clock=clock)
 
 
 def take(queue: Queue, worker: str = "w", limit: int = 1) -> list[str]:

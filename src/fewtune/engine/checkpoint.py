@@ -137,11 +137,11 @@ def _seal(temporary: Path, folder: Path) -> None:
     manifest = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
     (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2))
     for path in temporary.iterdir():
-        _sync(path)
-    _sync(temporary)
+        synchronise(path)
+    synchronise(temporary)
     shutil.rmtree(folder, ignore_errors=True)
     os.rename(temporary, folder)
-    _sync(folder.parent)
+    synchronise(folder.parent)
 
 
 def _sha256(path: Path) -> str:
@@ -149,7 +149,8 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _sync(path: Path) -> None:
+def synchronise(path: Path) -> None:
+    """Make a file's bytes, or the names in a folder, outlast a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shutil
 from collections.abc import Generator
@@ -18,6 +17,7 @@ import torch
 from fewtune.bases.folder import RECIPE, open_encoder
 from fewtune.data.encode import Encoder
 from fewtune.engine import llama_cpp
+from fewtune.engine.checkpoint import synchronise
 from fewtune.engine.drift import tolerance
 from fewtune.engine.merging import merge, merge_in_fp32, open_merged
 from fewtune.engine.modelfile import modelfile, served_template
@@ -54,11 +54,11 @@ def aside(out: Path) -> Generator[tuple[Path, Path], None, None]:
         scraps.mkdir()
         yield filled, scraps
         for path in (*filled.iterdir(), filled):
-            _sync(path)
+            synchronise(path)
         if out.exists():
             out.rmdir()
         filled.rename(out)
-        _sync(out.parent)
+        synchronise(out.parent)
     except OSError as error:
         raise from_os_error(error, "write the export", out) from error
     finally:
@@ -148,11 +148,3 @@ def _coarsest(base: Path, adapter: Path) -> str:
 
 def _tolerance(stored: str) -> float:
     return tolerance(stored, computed_in_bf16=torch.cuda.is_available())
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

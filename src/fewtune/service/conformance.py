@@ -153,15 +153,9 @@ class FixedIds:
             key_id=_CALLER.key_id,
             model=self.stores.settings.base,
             base=self.stores.settings.base,
-            parent=None,
             method="supervised",
             training_file=self._file_for_training(),
-            validation_file=None,
             hyperparameters={},
             seed=0,
-            suffix=None,
-            metadata=None,
-            integrations=None,
-            alias=None,
         )
         return self.stores.jobs.create(wanted, idempotency_key=None, body_sha256=_JOB, retried=False).id

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import re
-import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from fewtune.errors import DataError, FewtuneError, QuotaError, UnfinishedError, UsageError
+from fewtune.service.logs import places
 
 log = logging.getLogger("fewtune.service")
 
@@ -115,7 +115,7 @@ def answer_of(error: Exception, *, request_id: str, committed: bool) -> JSONResp
     """The answer to any exception. What nobody foresaw is told to the log, without what the request said."""
     found = _known(error)
     if found is None:
-        log.error("unforeseen %s [%s]\n%s", type(error).__name__, request_id, _places(error))
+        log.error("unforeseen %s [%s]\n%s", type(error).__name__, request_id, "\n".join(places(error)))
         message = f"The server had an error while processing your request. Request id: {request_id}"
         found = ServiceError(500, message, type="server_error", code="internal_error")
     headers = dict(found.headers)
@@ -183,18 +183,6 @@ def place_of(place: Sequence[int | str]) -> str | None:
         elif _NAME.fullmatch(part) and part not in _KINDS:
             parts.append(f".{part}")
     return "".join(parts).removeprefix(".")[:_LONGEST_PLACE] or None
-
-
-def _places(error: BaseException) -> str:
-    """Where it came from. The exception's own words are left out: a database's hold the values it was given."""
-    chain: list[str] = []
-    current: BaseException | None = error
-    while current is not None and len(chain) < 5:
-        frames = traceback.extract_tb(current.__traceback__)
-        lines = "\n".join(f"  {frame.filename}:{frame.lineno} {frame.name}" for frame in frames)
-        chain.append(f"{type(current).__name__}\n{lines}")
-        current = current.__cause__ or current.__context__
-    return "\n".join(chain)
 
 
 def install(app: FastAPI) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -33,6 +33,12 @@ class Form:
     fields: dict[str, str] = field(default_factory=dict[str, str])
     filename: str | None = None
     """As it may be shown; None where the form held no file."""
+
+
+def described(properties: Mapping[str, Any], *, required: Sequence[str]) -> dict[str, Any]:
+    """How a route that reads a form by itself describes it."""
+    schema = {"type": "object", "required": list(required), "properties": dict(properties)}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
 async def read_form(

@@ -6,13 +6,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from sqlalchemy import ColumnElement, Connection, Engine, delete, func, insert, or_, select
 
 from fewtune.errors import QuotaError, UsageError
 from fewtune.store.identifiers import is_id, new_id
-from fewtune.store.partial_file import PartialFile, remove_remains
+from fewtune.store.partial_file import PartialWriting, remove_remains
 from fewtune.store.rows import Order, Page, as_record, page_of
 from fewtune.store.service_database import reading, writing
 from fewtune.store.service_schema import files
@@ -34,19 +33,16 @@ class FileRecord:
     status: str
 
 
-class Writing:
+class Writing(PartialWriting):
     """A file that is being given; as a context manager it is abandoned unless it was committed."""
 
     def __init__(self, owner: Files) -> None:
+        super().__init__(owner.folder)
         self._owner = owner
-        self._partial = PartialFile(owner.folder)
 
     @property
     def bytes(self) -> int:
         return self._partial.bytes
-
-    def write(self, chunk: bytes) -> None:
-        self._partial.write(chunk)
 
     def commit(
         self,
@@ -75,29 +71,11 @@ class Writing:
             sha256=partial.sha256,
             status="processed",
         )
-        partial.land(record.id)
-        try:
-            with writing(self._owner.engine) as connection:
-                record = self._owner.insert(connection, record, most_bytes)
-                if also is not None:
-                    also(connection, record)
-        except BaseException:
-            partial.abandon()
-            raise
-        partial.close()
+        with self._landed(record.id), writing(self._owner.engine) as connection:
+            record = self._owner.insert(connection, record, most_bytes)
+            if also is not None:
+                also(connection, record)
         return record
-
-    def abandon(self) -> None:
-        """Forget the bytes; after `commit` this does nothing."""
-        self._partial.abandon()
-
-    def __enter__(self) -> Writing:
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        self.abandon()
 
 
 class Files:

@@ -27,18 +27,18 @@ class NewJob:
     model: str
     """As asked."""
     base: str
-    parent: str | None
+    parent: str | None = None
     """The tuned model to start from."""
     method: Literal["supervised", "dpo"]
     training_file: str
-    validation_file: str | None
+    validation_file: str | None = None
     hyperparameters: Mapping[str, Any]
     """As asked, `auto` included."""
     seed: int
-    suffix: str | None
-    metadata: Mapping[str, str] | None
-    integrations: list[Any] | None
-    alias: str | None
+    suffix: str | None = None
+    metadata: Mapping[str, str] | None = None
+    integrations: list[Any] | None = None
+    alias: str | None = None
     """The name that was mapped to the base, where one was."""
 
 

@@ -6,8 +6,11 @@ import fcntl
 import hashlib
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from fewtune.errors import from_os_error
 
@@ -65,9 +68,42 @@ class PartialFile:
             self.close()
 
 
-def synchronise(folder: Path) -> None:
-    """Make the names in a folder last as its files do."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+class PartialWriting:
+    """What is given piece by piece; as a context manager it is abandoned unless it was committed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._partial = PartialFile(folder)
+
+    def write(self, chunk: bytes) -> None:
+        self._partial.write(chunk)
+
+    def abandon(self) -> None:
+        """Forget the bytes; after a commit this does nothing."""
+        self._partial.abandon()
+
+    @contextmanager
+    def _landed(self, name: str) -> Generator[None]:
+        """The bytes are in place while their row is written; where that fails they are removed."""
+        try:
+            self._partial.land(name)
+            yield
+        except BaseException:
+            self._partial.abandon()
+            raise
+        self._partial.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.abandon()
+
+
+def synchronise(path: Path) -> None:
+    """Make a file's bytes, or the names in a folder, outlast a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

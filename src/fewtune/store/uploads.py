@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Literal, cast
 
 from sqlalchemy import Connection, Engine, RowMapping, delete, func, insert, or_, select, update
@@ -15,7 +14,7 @@ from sqlalchemy import Connection, Engine, RowMapping, delete, func, insert, or_
 from fewtune.errors import UsageError
 from fewtune.store.files import FileRecord, Files
 from fewtune.store.identifiers import is_id, new_id
-from fewtune.store.partial_file import PartialFile, remove_remains
+from fewtune.store.partial_file import PartialWriting, remove_remains
 from fewtune.store.rows import as_record
 from fewtune.store.service_database import reading, writing
 from fewtune.store.service_schema import files, parts, uploads
@@ -50,14 +49,14 @@ class PartRecord:
     created_at: int
 
 
-class PartWriting:
+class PartWriting(PartialWriting):
     """A part that is being given; as a context manager it is abandoned unless it was committed."""
 
     def __init__(self, owner: Uploads, project: str, upload_id: str) -> None:
+        super().__init__(owner.folder)
         self._owner = owner
         self._project = project
         self._upload = upload_id
-        self._partial = PartialFile(owner.folder)
 
     def write(self, chunk: bytes) -> None:
         """Raises UsageError where the part grows beyond what one may have."""
@@ -66,34 +65,16 @@ class PartWriting:
             raise UsageError(
                 f"A part may have {self._owner.part_bytes:,} bytes, and this one has more.", fix="Send smaller parts."
             )
-        self._partial.write(chunk)
+        super().write(chunk)
 
     def commit(self) -> PartRecord:
         partial, owner = self._partial, self._owner
         record = PartRecord(id=new_id("part"), upload=self._upload, bytes=partial.bytes, created_at=int(owner.clock()))
-        try:
-            partial.land(record.id)
-            with writing(owner.engine) as connection:
-                upload = _demand_pending(connection, self._project, self._upload, owner.clock())
-                _demand_room(connection, upload, record.bytes)
-                connection.execute(insert(parts).values(**vars(record)))
-        except BaseException:
-            partial.abandon()
-            raise
-        partial.close()
+        with self._landed(record.id), writing(owner.engine) as connection:
+            upload = _demand_pending(connection, self._project, self._upload, owner.clock())
+            _demand_room(connection, upload, record.bytes)
+            connection.execute(insert(parts).values(**vars(record)))
         return record
-
-    def abandon(self) -> None:
-        """Forget the bytes; after `commit` this does nothing."""
-        self._partial.abandon()
-
-    def __enter__(self) -> PartWriting:
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        self.abandon()
 
 
 class Uploads:

@@ -173,16 +173,12 @@ class AttackedService(ScriptedService):
             key_id=project,
             model="pocket",
             base="pocket",
-            parent=None,
             method="supervised",
             training_file=file,
-            validation_file=None,
             hyperparameters={},
             seed=0,
             suffix=project,
             metadata={"of": project},
-            integrations=None,
-            alias=None,
         )
         job = self.stores.jobs.create(wanted, idempotency_key=None, body_sha256=project, retried=False)
         queue = Queue(self.stores.engine)

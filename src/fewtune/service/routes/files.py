@@ -15,7 +15,7 @@ from fastapi.responses import StreamingResponse
 from fewtune.errors import QuotaError
 from fewtune.service.auth import CallerOf, CreatorOf
 from fewtune.service.errors import ServiceError, invalid, missing, not_found, too_large
-from fewtune.service.forms import Form, read_form
+from fewtune.service.forms import Form, described, read_form
 from fewtune.service.limits import Limits
 from fewtune.service.stores import Stores, StoresOf
 from fewtune.service.wire.files import LONGEST_LIFE, PURPOSES, SHORTEST_LIFE, FileDeleted, FileObject
@@ -27,29 +27,15 @@ router = APIRouter(prefix="/files", tags=["files"])
 
 _PIECE = 3 * 2**16
 """Bytes that are given at once; whole triples, so that base64 has no padding in between."""
-_FORM = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file", "purpose"],
-                    "properties": {
-                        "file": {"type": "string", "format": "binary"},
-                        "purpose": {"type": "string", "enum": list(PURPOSES)},
-                        "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
-                        "expires_after[seconds]": {
-                            "type": "integer",
-                            "minimum": SHORTEST_LIFE,
-                            "maximum": LONGEST_LIFE,
-                        },
-                    },
-                }
-            }
-        },
-    }
-}
+_FORM = described(
+    {
+        "file": {"type": "string", "format": "binary"},
+        "purpose": {"type": "string", "enum": list(PURPOSES)},
+        "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
+        "expires_after[seconds]": {"type": "integer", "minimum": SHORTEST_LIFE, "maximum": LONGEST_LIFE},
+    },
+    required=("file", "purpose"),
+)
 
 
 @router.post("", openapi_extra=_FORM)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fewtune.errors import QuotaError
 from fewtune.service.auth import CallerOf, CreatorOf
 from fewtune.service.errors import ServiceError, missing, not_found, too_large
-from fewtune.service.forms import display_name, read_form
+from fewtune.service.forms import described, display_name, read_form
 from fewtune.service.routes.files import check_name, file_object, storage_full
 from fewtune.service.stores import Stores, StoresOf
 from fewtune.service.wire.uploads import CompleteUpload, CreateUpload, Upload, UploadPart
@@ -16,20 +16,7 @@ from fewtune.store.uploads import PartWriting, UploadRecord
 
 router = APIRouter(prefix="/uploads", tags=["uploads"])
 
-_FORM = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["data"],
-                    "properties": {"data": {"type": "string", "format": "binary"}},
-                }
-            }
-        },
-    }
-}
+_FORM = described({"data": {"type": "string", "format": "binary"}}, required=("data",))
 
 
 @router.post("")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fewtune.errors import from_os_error
 from fewtune.providers.contract import MODEL_FILE
+from fewtune.store.partial_file import synchronise
 
 
 def keep_model(adapter: Path | None, model: str, target: Path) -> None:
@@ -43,17 +44,9 @@ def _put(target: Path, fill: Callable[[Path], object]) -> None:
         fresh.mkdir(parents=True, mode=0o700)
         fill(fresh)
         for path in (*fresh.iterdir(), fresh):
-            _sync(path)
+            synchronise(path)
         os.rename(fresh, target)
-        _sync(target.parent)
+        synchronise(target.parent)
     except OSError as error:
         shutil.rmtree(fresh, ignore_errors=True)
         raise from_os_error(error, "keep the model", target) from error
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
