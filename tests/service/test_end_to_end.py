@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import re
 import shlex
@@ -214,11 +215,31 @@ def test_the_built_in_base_is_really_tuned_and_answers_as_its_rows_do(tmp_path: 
                 model=str(job.fine_tuned_model), messages=question, temperature=0, max_tokens=20
             )
             assert told.choices[0].message.content == "The parcel is on its way."
+            _prefers(client, str(job.fine_tuned_model), training)
             tools: Any = [{"type": "function", "function": {"name": "track", "parameters": {"type": "object"}}}]
             with pytest.raises(BadRequestError, match="no chat template"):
                 client.chat.completions.create(model=MODEL, messages=question, tools=tools)
     finally:
         assert service.stop() == 0
+
+
+def _prefers(client: OpenAI, model: str, training: Path) -> None:
+    """It learns to prefer its own rows; the reference is what it starts from, so the first loss is ln 2."""
+    rows = [json.loads(line)["messages"] for line in training.read_text(encoding="utf-8").splitlines()]
+    other = [{"role": "assistant", "content": "Nobody knows."}]
+    pairs = [
+        {"input": {"messages": row[:-1]}, "preferred_output": row[-1:], "non_preferred_output": other} for row in rows
+    ]
+    file = client.files.create(file=("pairs.jsonl", "\n".join(map(json.dumps, pairs)).encode()), purpose="fine-tune")
+    method: Any = {"type": "dpo", "dpo": {"hyperparameters": {"n_epochs": 6, "beta": 0.2}}}
+    job = client.fine_tuning.jobs.create(training_file=file.id, model=model, method=method)
+    while job.status not in ENDED:
+        time.sleep(0.2)
+        job = client.fine_tuning.jobs.retrieve(job.id)
+    assert job.status == "succeeded", job.error
+    events = client.fine_tuning.jobs.list_events(job.id, limit=100)
+    losses = [event.data["train_loss"] for event in events if event.type == "metrics"]  # type: ignore[index]
+    assert losses[-1] == pytest.approx(math.log(2), abs=1e-3) and losses[0] < 0.3, "the newest is the first"
 
 
 @pytest.mark.slow
