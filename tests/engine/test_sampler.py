@@ -329,6 +329,14 @@ class TestSideBySide:
             assert written([first, *events]) == expected
         assert written(generate(llama, prompts)) == expected
 
+    def test_children_that_are_killed_with_nothing_to_do_are_replaced_unnoticed(self, llama: BaseModel) -> None:
+        prompts = prompts_of(llama, 40)
+        expected = written(generate(llama, prompts))
+        for child in multiprocessing.active_children():
+            child.kill()
+            child.join()
+        assert written(generate(llama, prompts)) == expected
+
 
 class TestJoining:
     """Prompts come from an iterator that is asked again before every token."""

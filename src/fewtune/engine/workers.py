@@ -61,6 +61,13 @@ class Workers:
         """
         if not self._forked or self.count < 2:
             return None
+        try:
+            return self._streamed(function, arguments)
+        except TrainingError:
+            # The child died with nothing to do, so nothing is lost: new ones are there now.
+            return self._streamed(function, arguments)
+
+    def _streamed(self, function: Callable[..., Iterator[Result]], arguments: tuple[Any, ...]) -> Stream[Result] | None:
         with self._starting:
             children = self._started()
         child = children.spare()
