@@ -9,8 +9,9 @@ import argparse
 import hashlib
 import json
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -32,26 +33,23 @@ SAMPLE_SEED = 1
 
 def card(work: Path, base: Path, records: Path) -> str:
     """The card's text. Raises FileNotFoundError where a record is missing."""
-    model, mark = open_model(work)
+    model, _ = open_model(work)
     recipe = recipe_of(work)
-    log = [json.loads(line) for line in (records / "log.jsonl").read_text().splitlines()]
+    run = json.loads((records / "run.json").read_text())
+    runs = [_run(records, one, flops_per_token(model, recipe.shape)) for one in run["runs"]]
     measured = json.loads((records / "measured.json").read_text())
-    tokens = mark.step * recipe.tokens_per_step
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
     template = environment.from_string(Path(__file__).with_name("card.md.j2").read_text())
     return template.render(
         recipe=recipe,
-        run=json.loads((records / "run.json").read_text()),
+        run=run,
+        runs=runs,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         context=CONTEXT,
         vocabulary=VOCABULARY_SIZE,
         separator=PLAIN_FRAME.separator,
-        tokens=tokens,
-        flops=tokens * flops_per_token(model, recipe.shape),
-        seconds=mark.seconds,
-        rate=statistics.median(line["tokens_per_second"] for line in log if "loss" in line),
-        share=statistics.median(line["share"] for line in log if "loss" in line),
-        curve=[line for line in log if "bits_per_byte" in line],
+        tokens=sum(one["tokens"] for one in runs),
+        curve=_curve(runs),
         measured=measured,
         mean=statistics.mean(one["bits_per_byte"] for one in measured),
         held_out=HELD_OUT_LINES,
@@ -64,6 +62,31 @@ def card(work: Path, base: Path, records: Path) -> str:
         size=(base / "model.safetensors").stat().st_size,
         torch=torch.__version__.partition("+")[0],
     )
+
+
+def _run(records: Path, told: dict[str, Any], flops: float) -> dict[str, Any]:
+    """What is told of one run and what its log says: tokens, FLOP, rate, and the looks at the held-out books."""
+    log = [json.loads(line) for line in (records / told["log"]).read_text().splitlines()]
+    steps = [line for line in log if "loss" in line]
+    tokens = told["tokens_per_step"] * max(line["step"] for line in steps)
+    return {
+        **told,
+        "tokens": tokens,
+        "flops": tokens * flops,
+        "rate": statistics.median(line["tokens_per_second"] for line in steps),
+        "share": statistics.median(line["share"] for line in steps),
+        "curve": [line for line in log if "bits_per_byte" in line],
+    }
+
+
+def _curve(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Tokens seen in all runs up to each look, and the bits per byte that it found."""
+    before = accumulate((run["tokens"] for run in runs), initial=0)
+    return [
+        {**line, "tokens": seen + line["tokens"]}
+        for seen, run in zip(before, runs, strict=False)
+        for line in run["curve"]
+    ]
 
 
 def _first_answers(path: Path, count: int = 10) -> list[dict[str, str]]:

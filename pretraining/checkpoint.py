@@ -57,6 +57,16 @@ def resume(work: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer]
     return Mark(step=int(metadata["step"]), seconds=float(metadata["seconds"]))
 
 
+def take_base(folder: Path, model: nn.Module) -> None:
+    """Begin with a base's weights. Raises ValueError where they cannot be read or are of another shape."""
+    path = folder / "model.safetensors"
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} cannot be read ({error}); --start names the folder of a base.") from error
+    _take_weights(path, model, {f"model.{name}": tensor for name, tensor in tensors.items()})
+
+
 def _states(optimizers: list[torch.optim.Optimizer]) -> dict[str, dict[str, Tensor]]:
     parameters = [(o, p) for o in optimizers for group in o.param_groups for p in group["params"]]
     return {f"optimizer.{number}": dict(o.state[p]) for number, (o, p) in enumerate(parameters)}

@@ -15,6 +15,8 @@ from pretraining.corpus import Book
 class Exercise:
     prompt: str
     answer: str
+    prompt_learnt: bool = False
+    """Whether the prompt is a text to learn from as well; the answer always is."""
 
 
 @dataclass(frozen=True)

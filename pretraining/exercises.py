@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fewtune.data.encode import PLAIN_FRAME
-from pretraining import book_exercises, note_exercises
+from pretraining import book_exercises, note_exercises, written_exercises
 from pretraining.corpus import Book, with_curly_quotes
 from pretraining.exercise import Exercise, Page
 
@@ -35,17 +35,19 @@ def pages(book: Book) -> list[Page]:
     return [page for page in made if page.sentences]
 
 
-def groups(pages: Sequence[Page], count: int, rng: random.Random) -> Iterator[list[Piece]]:
-    """`count` framed groups; each ends where the end token goes."""
+def groups(pages: Sequence[Page], count: int, rng: random.Random, written_share: float = 0.0) -> Iterator[list[Piece]]:
+    """`count` framed groups, a share of them on the written texts; each ends where the end token goes."""
     for _ in range(count):
-        group = draw(pages, rng)
+        group = draw(pages, rng, written_share)
         if group:
             yield framed(group)
 
 
-def draw(pages: Sequence[Page], rng: random.Random) -> list[Exercise]:
-    """Exercises of one kind, on pages of one book."""
-    (kind,) = rng.choices(list(_KINDS), weights=list(_KINDS.values()))
+def draw(pages: Sequence[Page], rng: random.Random, written_share: float = 0.0) -> list[Exercise]:
+    """Exercises of one kind, on pages of one book or on the written texts."""
+    # Without written texts nothing is drawn here: the first run's exercises stay as they were.
+    kinds = written_exercises.KINDS if written_share and rng.random() < written_share else _KINDS
+    (kind,) = rng.choices(list(kinds), weights=list(kinds.values()))
     make = kind(rng)
     wanted = 1 if rng.random() < ALONE_SHARE else rng.randint(2, LARGEST_GROUP)
     made: list[Exercise] = []
@@ -65,6 +67,6 @@ def framed(group: Sequence[Exercise]) -> list[Piece]:
     pieces: list[Piece] = []
     for place, exercise in enumerate(group):
         before = PLAIN_FRAME.delimiter if place else ""
-        pieces.append(Piece(before + PLAIN_FRAME.prompt_text(exercise.prompt), trained=False))
+        pieces.append(Piece(before + PLAIN_FRAME.prompt_text(exercise.prompt), trained=exercise.prompt_learnt))
         pieces.append(Piece(PLAIN_FRAME.completion_text(exercise.answer), trained=True))
     return pieces

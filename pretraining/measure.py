@@ -62,11 +62,16 @@ def _nats(model: nn.Module, rows: Tensor, *, is_first: bool) -> float:
     return float(losses.sum(dtype=torch.float64))
 
 
+def computes_in_bf16(device: torch.device) -> bool:
+    """Whether training does: on CUDA, and on processors with units for matrices of bf16 (Intel's AMX)."""
+    return device.type == "cuda" or (device.type == "cpu" and torch.cpu.get_capabilities().get("amx_bf16", False))
+
+
 def matrix_rate(device: torch.device) -> float:
-    """FLOP/s of a large product: 8192 cubed in bf16 on CUDA, elsewhere (1024 x 896) by (896 x 4864) in fp32."""
+    """FLOP/s of a large product, 8192 cubed on CUDA, elsewhere (1024 x 896) by (896 x 4864), in what is trained in."""
     on_gpu = device.type == "cuda"
     rows, inner, columns, times = (8192, 8192, 8192, 20) if on_gpu else (1024, 896, 4864, 50)
-    kind = torch.bfloat16 if on_gpu else torch.float32
+    kind = torch.bfloat16 if computes_in_bf16(device) else torch.float32
     left = torch.randn(rows, inner, device=device, dtype=kind)
     right = torch.randn(inner, columns, device=device, dtype=kind)
     for repeats in (3, times):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import random
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from pretraining.exercise import Exercise, Kind, Maker, Page, asked
-from pretraining.notes import CHATTER, DAYS, NAMES, NUMBERS, TRADES, careless, note
+from pretraining.notes import CHATTER, DAYS, NAMES, NUMBERS, TRADES, Note, careless, note
 
 _KEYS = {
     "thing": ("item", "thing", "what", "article", "product"),
@@ -24,19 +24,29 @@ _KEYS = {
 def note_fields(rng: random.Random) -> Maker:
     """A JSON object of what a note says; which fields, and what they are called, is the group's."""
     trade = rng.choice(TRADES)
-    chosen = rng.sample(["thing", "count", "day", "name", "flag", "place"], k=rng.randint(2, 6))
-    keys = {field: trade.flag if field == "flag" else rng.choice(_KEYS[field]) for field in chosen}
-    capital = rng.random() < 0.3
-    ask = rng.choice(["", "As JSON", *2 * [f"Fields {', '.join(keys.values())}"]])
+    ask, keys, capital = fields_of(trade.flag, rng)
 
     def make(page: Page, rng: random.Random) -> Exercise:
-        made = note(trade, page, rng)
-        if capital and made.day:
-            made = replace(made, day=made.day.capitalize())
-        answer = json.dumps({key: getattr(made, field) for field, key in keys.items()}, ensure_ascii=False)
-        return Exercise(prompt=asked(ask, made.text), answer=answer)
+        return Exercise(
+            prompt=asked(ask, (made := note(trade, page, rng)).text), answer=answer_of(made, keys, capital=capital)
+        )
 
     return make
+
+
+def fields_of(flag: str, rng: random.Random) -> tuple[str, dict[str, str], bool]:
+    """How a group asks for fields, what it calls them, and whether its days begin with a capital."""
+    chosen = rng.sample(["thing", "count", "day", "name", "flag", "place"], k=rng.randint(2, 6))
+    keys = {field: flag if field == "flag" else rng.choice(_KEYS[field]) for field in chosen}
+    capital = rng.random() < 0.3
+    return rng.choice(["", "As JSON", *2 * [f"Fields {', '.join(keys.values())}"]]), keys, capital
+
+
+def answer_of(made: Note, keys: Mapping[str, str], *, capital: bool) -> str:
+    """The fields of a note as JSON."""
+    if capital and made.day:
+        made = replace(made, day=made.day.capitalize())
+    return json.dumps({key: getattr(made, field) for field, key in keys.items()}, ensure_ascii=False)
 
 
 def note_field(rng: random.Random) -> Maker:

@@ -36,11 +36,11 @@ class Streams:
     exercises: Ids
 
 
-def prepare(corpus: Path, work: Path, seed: int) -> Streams:
+def prepare(corpus: Path, work: Path, seed: int, written_share: float = 0.0) -> Streams:
     """Write both streams to `work`, unless they are there. Raises OSError or ValueError for an unreadable corpus."""
     paths = work / "prose.npy", work / "exercises.npy"
     if not all(path.exists() for path in paths):
-        for path, ids in zip(paths, _streams(corpus, work, seed), strict=True):
+        for path, ids in zip(paths, _streams(corpus, work, seed, written_share), strict=True):
             temporary = path.with_suffix(".partial.npy")
             np.save(temporary, ids)
             os.replace(temporary, path)
@@ -48,12 +48,12 @@ def prepare(corpus: Path, work: Path, seed: int) -> Streams:
     return Streams(prose=prose, exercises=exercises)
 
 
-def _streams(corpus: Path, work: Path, seed: int) -> tuple[Ids, Ids]:
+def _streams(corpus: Path, work: Path, seed: int, written_share: float) -> tuple[Ids, Ids]:
     """Passages and groups of all training books, each shuffled among themselves."""
     prose: list[Ids] = []
     exercises: list[Ids] = []
     books = (book for book in read_books(corpus) if not is_held_out(book))
-    with ProcessPoolExecutor(initializer=_open, initargs=(work, seed)) as pool:
+    with ProcessPoolExecutor(initializer=_open, initargs=(work, seed, written_share)) as pool:
         for passages_of, groups_of in pool.map(_book_ids, books, chunksize=4):
             prose += passages_of
             exercises += groups_of
@@ -67,13 +67,14 @@ def _streams(corpus: Path, work: Path, seed: int) -> tuple[Ids, Ids]:
 
 _tokenizer: Tokenizer
 _seed: int
+_written_share: float
 
 
-def _open(work: Path, seed: int) -> None:
+def _open(work: Path, seed: int, written_share: float) -> None:
     """In a child: its own tokenizer."""
-    global _tokenizer, _seed
+    global _tokenizer, _seed, _written_share
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    _tokenizer, _seed = load(work), seed
+    _tokenizer, _seed, _written_share = load(work), seed, written_share
 
 
 def _book_ids(book: Book) -> tuple[list[Ids], list[Ids]]:
@@ -87,7 +88,7 @@ def _group_ids(book: Book, rng: random.Random) -> Iterator[Ids]:
     found = pages(book)
     if not found:
         return
-    for group in groups(found, EXERCISE_GROUPS, rng):
+    for group in groups(found, EXERCISE_GROUPS, rng, _written_share):
         ids = [_BEGIN | UNTRAINED]
         for piece in group:
             encoded = _tokenizer.encode(piece.text, add_special_tokens=False).ids

@@ -1,7 +1,7 @@
 """Train a base: `python -m pretraining.train --corpus classic_prose.jsonl.xz --work build/pocket --steps 6000`.
 
-On CUDA in bf16, elsewhere in fp32. Killed at any time, the same command goes on from the last checkpoint.
-`pretraining.export` turns the folder into a base.
+In bf16 where the machine multiplies that faster, elsewhere in fp32. Killed at any time, the same command goes on from
+the last checkpoint. `pretraining.export` turns the folder into a base.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch.nn import functional
 from pretraining import checkpoint
 from pretraining.checkpoint import Mark
 from pretraining.corpus import Book, is_held_out, read_books
-from pretraining.measure import Measure, bits_per_byte, matrix_rate, measures
+from pretraining.measure import Measure, bits_per_byte, computes_in_bf16, matrix_rate, measures
 from pretraining.model import CONTEXT, HEAD_WIDTH, Llama, Shape
 from pretraining.optimizer import optimizers
 from pretraining.tokenizer import load
@@ -38,6 +38,7 @@ class Recipe:
     steps: int
     tokens_per_step: int = 65536
     warm_up: int = 100
+    """Steps, but never more than a tenth of them."""
     decay_share: float = 0.5
     """Share of the steps, at the end, over which the rate falls linearly to zero."""
     exercise_share: float = 0.1
@@ -45,6 +46,12 @@ class Recipe:
     exercise_mix: float = 0.5
     """Share of the rows that are exercises there."""
     shape: Shape = field(default_factory=lambda: Shape(hidden=384, layers=4, key_heads=2, inner=1024))
+    start: str | None = None
+    """Folder of a base whose weights are gone on from; None begins with random ones."""
+    peak_share: float = 1.0
+    """Of the usual peak rates; less for weights that have come to rest."""
+    written_share: float = 0.0
+    """Share of the groups of exercises that are on written texts of today."""
     seed: int = 0
 
     @property
@@ -64,8 +71,8 @@ def recipe_of(work: Path) -> Recipe:
 
 def rate(step: int, recipe: Recipe) -> float:
     """Share of the peak rate: linear warm-up, stable, linear decay to zero."""
-    decay = recipe.steps * recipe.decay_share
-    return min((step + 1) / recipe.warm_up, 1.0, (recipe.steps - step) / decay)
+    decay, warm_up = recipe.steps * recipe.decay_share, min(recipe.warm_up, recipe.steps / 10)
+    return recipe.peak_share * min((step + 1) / warm_up, 1.0, (recipe.steps - step) / decay)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +100,7 @@ def reader(recipe: Recipe, streams: Streams, device: torch.device) -> Reader:
 def loss_of(model: nn.Module, rows: Tensor) -> Tensor:
     """Mean loss in nats of the tokens that are learnt, of rows (B, T + 1)."""
     targets = torch.where(rows >= UNTRAINED, -100, rows)[:, 1:]
-    with torch.autocast(rows.device.type, torch.bfloat16, enabled=rows.is_cuda):
+    with torch.autocast(rows.device.type, torch.bfloat16, enabled=computes_in_bf16(rows.device)):
         logits = model(rows[:, :-1] % UNTRAINED)
     return functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
 
@@ -110,9 +117,11 @@ def train(
 ) -> Llama:
     """Train to the recipe's last step, or to `until`, from the newest checkpoint where there is one."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    rows_of = reader(recipe, prepare(corpus, work, recipe.seed), device)
+    rows_of = reader(recipe, prepare(corpus, work, recipe.seed, recipe.written_share), device)
     torch.manual_seed(recipe.seed)
     model = Llama(recipe.shape).to(device)
+    if recipe.start:
+        checkpoint.take_base(Path(recipe.start), model)
     made = optimizers(model)
     mark = checkpoint.resume(work, model, made)
     log = Log(work, recipe, model, mark, measures(held_out(corpus), load(work)) if measure_every else [])
@@ -202,6 +211,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tokens-per-step", type=int, default=65536)
     parser.add_argument("--shape", type=_shape, default="384,4,2,1024", help="hidden,layers,key_heads,inner")
     parser.add_argument("--exercise-mix", type=float, default=0.5, help="share of exercises in the last tenth")
+    parser.add_argument(
+        "--exercise-share", type=float, default=0.1, help="share of the steps, at the end, with exercises"
+    )
+    parser.add_argument("--start", help="folder of a base to go on from")
+    parser.add_argument("--peak-share", type=float, default=1.0, help="of the usual peak rates")
+    parser.add_argument("--written-share", type=float, default=0.0, help="share of exercises on written texts of today")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--until", type=int, help="stop at this step; the same command without it goes on")
     parser.add_argument("--measure-every", type=int, default=0, help="steps between looks at the held-out books")
     parser.add_argument("--eager", action="store_true", help="without torch.compile, which needs a C++ compiler")
@@ -222,13 +238,20 @@ def _shape(text: str) -> Shape:
 def main() -> None:
     parser = _parser()
     given = parser.parse_args()
-    if given.steps < 1 or given.tokens_per_step < CONTEXT or not 0 <= given.exercise_mix <= 1:
-        parser.error(f"--steps is at least 1, --tokens-per-step at least {CONTEXT}, --exercise-mix from 0 to 1")
+    if given.steps < 1 or given.tokens_per_step < CONTEXT or given.peak_share <= 0:
+        parser.error(f"--steps is at least 1, --tokens-per-step at least {CONTEXT}, --peak-share more than 0")
+    if not all(0 <= share <= 1 for share in (given.exercise_mix, given.exercise_share, given.written_share)):
+        parser.error("--exercise-mix, --exercise-share and --written-share are from 0 to 1")
     recipe = Recipe(
         steps=given.steps,
         tokens_per_step=given.tokens_per_step,
+        exercise_share=given.exercise_share,
         exercise_mix=given.exercise_mix,
         shape=given.shape,
+        start=given.start,
+        peak_share=given.peak_share,
+        written_share=given.written_share,
+        seed=given.seed,
     )
     torch.set_float32_matmul_precision("high")
     given.work.mkdir(parents=True, exist_ok=True)

@@ -42,7 +42,8 @@ def test_every_held_out_book_stands_in_the_card(card: str, records: Path) -> Non
 
 
 def test_the_log_ends_where_the_card_does(card: str, records: Path) -> None:
-    log = [json.loads(line) for line in (records / "log.jsonl").read_text().splitlines()]
+    last_run = json.loads((records / "run.json").read_text())["runs"][-1]
+    log = [json.loads(line) for line in (records / last_run["log"]).read_text().splitlines()]
     last = [line for line in log if "bits_per_byte" in line][-1]
     assert last["step"] == max(line["step"] for line in log)
     assert f"| {last['bits_per_byte']:.3f} |" in card

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from fewtune.data.encode import PLAIN_FRAME
-from pretraining import book_exercises, exercises, note_exercises, notes
+from pretraining import book_exercises, exercises, note_exercises, notes, written_exercises
 from pretraining.corpus import Book, read_books
 from pretraining.exercise import Exercise, Kind, Page
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-KINDS = [*book_exercises.KINDS, *note_exercises.KINDS]
+KINDS = [*book_exercises.KINDS, *note_exercises.KINDS, *written_exercises.KINDS]
 
 
 @pytest.fixture

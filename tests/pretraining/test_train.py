@@ -21,7 +21,7 @@ from fewtune.engine import base_model
 from fewtune.engine.attention import PackedAttention
 from pretraining import checkpoint, export, tokenizer
 from pretraining.corpus import is_held_out, read_books
-from pretraining.measure import bits_per_byte, measures
+from pretraining.measure import bits_per_byte, computes_in_bf16, measures
 from pretraining.model import CONTEXT, Llama, Shape
 from pretraining.optimizer import orthogonalise
 from pretraining.tokens import UNTRAINED, prepare, windows
@@ -94,6 +94,26 @@ def test_an_exported_base_loads_here_and_in_transformers_and_gives_the_logits_th
     assert torch.allclose(theirs, expected, atol=1e-5)
 
 
+def test_a_second_run_goes_on_from_the_base_of_the_first(corpus: Path, work: Path, tmp_path: Path) -> None:
+    first, folder = train(TINY, corpus, work, compiled=False), str(tmp_path / "base")
+    export.write_base(first, SHAPE, work, Path(folder))
+    second = replace(TINY, start=folder, exercise_share=1.0, written_share=0.5, peak_share=1e-9)
+    again = train(second, corpus, copy_of(work, tmp_path / "second"), compiled=False)
+    for before, after in zip(first.parameters(), again.parameters(), strict=True):
+        assert torch.allclose(before.bfloat16().float(), after, atol=1e-6)
+
+
+def test_a_base_to_go_on_from_that_is_absent_or_of_another_shape_is_refused(
+    corpus: Path, work: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="--start names the folder of a base"):
+        train(replace(TINY, start=str(tmp_path / "none")), corpus, work, compiled=False)
+    other = replace(SHAPE, layers=1)
+    export.write_base(Llama(other), other, work, tmp_path / "other")
+    with pytest.raises(ValueError, match="another shape"):
+        train(replace(TINY, start=str(tmp_path / "other")), corpus, work, compiled=False)
+
+
 def test_exercises_are_read_at_the_end_only_and_their_prompts_are_not_learnt(corpus: Path, work: Path) -> None:
     rows = reader(TINY, prepare(corpus, work, 0), torch.device("cpu"))
     assert TINY.trunk == 3
@@ -103,9 +123,9 @@ def test_exercises_are_read_at_the_end_only_and_their_prompts_are_not_learnt(cor
     model = Llama(SHAPE)
     learnt = rows.batch(3)[1:]
     targets = learnt[0, 1:]
-    losses = torch.nn.functional.cross_entropy(
-        model(learnt[:, :-1] % UNTRAINED)[0], targets % UNTRAINED, reduction="none"
-    )
+    with torch.autocast("cpu", torch.bfloat16, enabled=computes_in_bf16(learnt.device)):
+        logits = model(learnt[:, :-1] % UNTRAINED)[0].float()
+    losses = torch.nn.functional.cross_entropy(logits, targets % UNTRAINED, reduction="none")
     assert loss_of(model, learnt).item() == pytest.approx(losses[targets < UNTRAINED].mean().item(), rel=1e-5)
 
 
@@ -143,6 +163,8 @@ def test_the_rate_warms_up_stays_and_falls_to_almost_nothing() -> None:
     assert rate(0, recipe) == pytest.approx(0.01)
     assert rate(300, recipe) == rate(599, recipe) == 1.0
     assert rate(999, recipe) == pytest.approx(1 / 400)
+    assert rate(300, replace(recipe, peak_share=0.3)) == pytest.approx(0.3)
+    assert rate(0, replace(recipe, steps=100)) == pytest.approx(0.1), "never more than a tenth of the steps"
 
 
 def test_orthogonalising_brings_every_singular_value_near_one() -> None:
@@ -180,6 +202,8 @@ def test_a_corpus_that_is_absent_or_cut_short_is_an_error_in_one_line(corpus: Pa
         ("--shape", "192,1,2,64"),
         ("--tokens-per-step", "100"),
         ("--exercise-mix", "2"),
+        ("--written-share", "-1"),
+        ("--peak-share", "0"),
         ("--steps", "0"),
     ],
     ids=lambda options: " ".join(options),
