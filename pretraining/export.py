@@ -53,11 +53,15 @@ def open_model(work: Path) -> tuple[Llama, Mark]:
     """The newest checkpoint, rounded to bf16 and back as a reader of the written weights sees it."""
     if not (work / checkpoint.NAME).exists():
         raise FileNotFoundError(f"{work} has no checkpoint; train first.")
-    model = Llama(recipe_of(work).shape)
+    recipe = recipe_of(work)
+    model, start = Llama(recipe.shape), Llama(recipe.shape)
     mark = checkpoint.resume(work, model, optimizers(model))
+    if recipe.start:
+        checkpoint.take_base(Path(recipe.start), start)
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(parameter.bfloat16().float())
+        for parameter, before in zip(model.parameters(), start.parameters(), strict=True):
+            kept = before.lerp(parameter, recipe.kept_share) if recipe.start else parameter
+            parameter.copy_(kept.bfloat16().float())
     return model.eval(), mark
 
 

@@ -48,6 +48,9 @@ class Recipe:
     shape: Shape = field(default_factory=lambda: Shape(hidden=384, layers=4, key_heads=2, inner=1024))
     start: str | None = None
     """Folder of a base whose weights are gone on from; None begins with random ones."""
+    kept_share: float = 1.0
+    """How far the exported weights lie on the way from those of `start` to the trained ones (Wortsman et al., "Robust
+    fine-tuning of zero-shot models", 2022): less forgets less."""
     peak_share: float = 1.0
     """Of the usual peak rates; less for weights that have come to rest."""
     written_share: float = 0.0
@@ -215,6 +218,7 @@ def _parser() -> argparse.ArgumentParser:
         "--exercise-share", type=float, default=0.1, help="share of the steps, at the end, with exercises"
     )
     parser.add_argument("--start", help="folder of a base to go on from")
+    parser.add_argument("--kept-share", type=float, default=1.0, help="of the way from --start, in what is exported")
     parser.add_argument("--peak-share", type=float, default=1.0, help="of the usual peak rates")
     parser.add_argument("--written-share", type=float, default=0.0, help="share of exercises on written texts of today")
     parser.add_argument("--seed", type=int, default=0)
@@ -222,6 +226,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--measure-every", type=int, default=0, help="steps between looks at the held-out books")
     parser.add_argument("--eager", action="store_true", help="without torch.compile, which needs a C++ compiler")
     return parser
+
+
+def _shares(given: argparse.Namespace) -> tuple[float, ...]:
+    return given.exercise_mix, given.exercise_share, given.written_share, given.kept_share
 
 
 def _shape(text: str) -> Shape:
@@ -240,8 +248,10 @@ def main() -> None:
     given = parser.parse_args()
     if given.steps < 1 or given.tokens_per_step < CONTEXT or given.peak_share <= 0:
         parser.error(f"--steps is at least 1, --tokens-per-step at least {CONTEXT}, --peak-share more than 0")
-    if not all(0 <= share <= 1 for share in (given.exercise_mix, given.exercise_share, given.written_share)):
-        parser.error("--exercise-mix, --exercise-share and --written-share are from 0 to 1")
+    if not all(0 <= share <= 1 for share in _shares(given)):
+        parser.error("--exercise-mix, --exercise-share, --written-share and --kept-share are from 0 to 1")
+    if given.kept_share < 1 and not given.start:
+        parser.error("--kept-share is of the way from --start, which is not given")
     recipe = Recipe(
         steps=given.steps,
         tokens_per_step=given.tokens_per_step,
@@ -249,6 +259,7 @@ def main() -> None:
         exercise_mix=given.exercise_mix,
         shape=given.shape,
         start=given.start,
+        kept_share=given.kept_share,
         peak_share=given.peak_share,
         written_share=given.written_share,
         seed=given.seed,

@@ -103,6 +103,20 @@ def test_a_second_run_goes_on_from_the_base_of_the_first(corpus: Path, work: Pat
         assert torch.allclose(before.bfloat16().float(), after, atol=1e-6)
 
 
+def test_what_is_kept_lies_between_the_base_and_what_was_trained(corpus: Path, work: Path, tmp_path: Path) -> None:
+    start = tmp_path / "base"
+    export.write_base(Llama(SHAPE), SHAPE, work, start)
+    kept: dict[float, list[torch.Tensor]] = {}
+    for share in (0.0, 0.5, 1.0):
+        recipe = replace(TINY, start=str(start), kept_share=share)
+        train(recipe, corpus, work, compiled=False)
+        (work / "recipe.json").write_text(json.dumps(asdict(recipe)))
+        kept[share] = list(export.open_model(work)[0].parameters())
+    for before, middle, after in zip(*kept.values(), strict=True):
+        assert torch.allclose(middle, (before + after) / 2, atol=1e-2)
+    assert any(not torch.equal(before, after) for before, after in zip(kept[0.0], kept[1.0], strict=True))
+
+
 def test_a_base_to_go_on_from_that_is_absent_or_of_another_shape_is_refused(
     corpus: Path, work: Path, tmp_path: Path
 ) -> None:
@@ -204,6 +218,7 @@ def test_a_corpus_that_is_absent_or_cut_short_is_an_error_in_one_line(corpus: Pa
         ("--exercise-mix", "2"),
         ("--written-share", "-1"),
         ("--peak-share", "0"),
+        ("--kept-share", "0.5"),
         ("--steps", "0"),
     ],
     ids=lambda options: " ".join(options),
