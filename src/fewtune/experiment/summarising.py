@@ -47,6 +47,8 @@ _REPEATED = {
     "metrics": "--metric",
     "reference_columns": "--reference-column",
 }
+_OF_THE_MACHINE = ("four_bit", "precision")
+"""Settings without an option: they come from the environment or from fewtune.toml."""
 
 
 def summarise_run(
@@ -142,9 +144,11 @@ def command(settings: RunSettings, limits: Mapping[str, float]) -> str:
         default = replace(default, halving=None, folds=None)
     if kind != "train":
         default = replace(default, refit=None)
-    words = ["fewtune", kind, settings.data]
-    for name, value in settings.to_json().items():
-        if name not in ("data", "evaluate", "cooldown", "judge_rubric_sha256") and value != getattr(default, name):
+    changed = {name: value for name, value in settings.to_json().items() if value != getattr(default, name)}
+    words = [f"FEWTUNE_{name.upper()}={changed[name]}" for name in _OF_THE_MACHINE if name in changed]
+    words += ["fewtune", kind, settings.data]
+    for name, value in changed.items():
+        if name not in ("data", "evaluate", "cooldown", "judge_rubric_sha256", *_OF_THE_MACHINE):
             words += _words(name, value)
     for name, limit in limits.items():
         words += [f"--budget-{name}", f"{limit:.12g}"]
