@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
 
-_SETTINGS = ("BASE", "PROVIDER", "ADDRESS", "SEED", "FOUR_BIT")
+_SETTINGS = ("BASE", "PROVIDER", "ADDRESS", "SEED", "FOUR_BIT", "PRECISION")
 
 
 @pytest.fixture(autouse=True)

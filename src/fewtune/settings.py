@@ -1,7 +1,7 @@
 """Where settings come from: flags over environment over fewtune.toml over defaults; secrets are masked.
 
-The environment's names are FEWTUNE_HOME, FEWTUNE_BASE, FEWTUNE_PROVIDER, FEWTUNE_ADDRESS, FEWTUNE_SEED
-and FEWTUNE_FOUR_BIT.
+The environment's names are FEWTUNE_HOME, FEWTUNE_BASE, FEWTUNE_PROVIDER, FEWTUNE_ADDRESS, FEWTUNE_SEED,
+FEWTUNE_FOUR_BIT and FEWTUNE_PRECISION.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import platformdirs
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -21,6 +21,7 @@ from pydantic_settings import (
 )
 
 from fewtune.errors import UsageError, from_os_error
+from fewtune.types import Precision
 
 FILE_NAME = "fewtune.toml"
 
@@ -42,6 +43,21 @@ class Settings(BaseSettings):
     """Seed of split, order, initial weights and sampling."""
     four_bit: bool = False
     """Keep the base in 4 bits when it is trained here, which takes CUDA and `fewtune[cuda]`."""
+    precision: Literal["fp32", "bf16"] | None = None
+    """In which the base is kept and multiplied here; none is bf16 on CUDA and fp32 elsewhere, and bf16 on a CPU takes
+    matrix units for it."""
+
+    @field_validator("precision")
+    @classmethod
+    def _is_one(cls, precision: str | None, info: ValidationInfo) -> str | None:
+        if precision and info.data.get("four_bit"):
+            raise ValueError("four_bit is set too, and a base is kept in one precision")
+        return precision
+
+    @property
+    def base_precision(self) -> Precision | None:
+        """What both settings together ask for."""
+        return "4bit" if self.four_bit else self.precision
 
     @classmethod
     def settings_customise_sources(

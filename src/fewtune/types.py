@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
+Precision = Literal["fp32", "bf16", "4bit"]
+"""In which numbers a base's matrices are kept on this machine."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from fewtune.data.encode import Encoded
-from fewtune.engine import lora
+from fewtune.engine import lora, precision
 from fewtune.engine.attention import PackedAttention
 from fewtune.engine.base_model import BaseModel, load
 from fewtune.engine.lora import Adapter
@@ -91,6 +91,18 @@ def some_base(base_of: Callable[[str], BaseModel], some_family: str) -> BaseMode
 @pytest.fixture
 def llama(base_of: Callable[[str], BaseModel]) -> BaseModel:
     return base_of("llama")
+
+
+@pytest.fixture
+def bf16_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This CPU multiplies in bf16, however slowly: the same lines of ours, on other kernels of torch's."""
+    monkeypatch.setattr(precision, "multiplies_bf16", lambda: True)
+
+
+@pytest.fixture
+def in_bf16(folder_of: Callable[[str], Path], bf16_anywhere: None) -> Callable[[str], BaseModel]:
+    """A base of that family, its matrices in bf16."""
+    return lambda family: load(str(folder_of(family)), precision="bf16")
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,13 +20,13 @@ from torch.profiler import ProfilerActivity, profile
 from fewtune.data.encode import Encoded
 from fewtune.engine import lora, memory
 from fewtune.engine.base_model import BaseModel, load
-from fewtune.engine.devices import check_four_bit
 from fewtune.engine.gradient import Adapters, Share, gradient
 from fewtune.engine.memory import Place, Work, forecast, longest, place, refuse, widest, work
+from fewtune.engine.precision import check_four_bit
 from fewtune.errors import TrainingError, UsageError
 from fewtune.providers.contract import Trial, Workspace
 from fewtune.providers.local import LocalProvider
-from fewtune.types import Example, Plan, Source
+from fewtune.types import Example, Plan, Precision, Source
 from standin.tiny_models import save_model
 
 GIB = 2**30
@@ -53,11 +54,13 @@ def asked(base: str, tokens: int, rank: int, trials: int = 1, adapt_top: float =
     ("tokens", "rank", "adapt_top"), [(256, 8, 1.0), (1024, 8, 1.0), (256, 64, 1.0), (512, 8, 0.5), (100, 4, 1.0)]
 )
 @pytest.mark.parametrize("name", ["pocket", "SmolLM2"])
+@pytest.mark.parametrize("kept", ["fp32", "bf16"])
 def test_a_pass_takes_what_is_forecast_within_30_percent(
-    name: str, tokens: int, rank: int, adapt_top: float, small_smollm: str
+    kept: Precision, name: str, tokens: int, rank: int, adapt_top: float, small_smollm: str, bf16_anywhere: None
 ) -> None:
-    base = load("pocket" if name == "pocket" else small_smollm)
+    base = load("pocket" if name == "pocket" else small_smollm, precision=kept)
     at, wanted = asked(base.name, tokens, rank, adapt_top=adapt_top)
+    at = replace(at, precision=kept)
     told = forecast(replace(at, workers=1), wanted).activations / memory.HELD
     measured = peak_of_a_pass(base, tokens, rank, lora.upper(base.body.groups, adapt_top, base.body.layers))
     assert 0.7 * measured < told < 1.3 * measured, f"{told / MB:.1f} MB told, {measured / MB:.1f} measured"
@@ -122,10 +125,10 @@ PLACES = st.builds(
     replace,
     st.just(place("pocket")),
     device=st.sampled_from(["cpu", "cuda", "mps"]),
+    precision=st.sampled_from(["fp32", "bf16", "4bit"]),
     workers=st.integers(1, 64),
     forked=st.booleans(),
     own_blocks=st.booleans(),
-    four_bit=st.booleans(),
 )
 WORKS = st.builds(
     lambda trials, rank, adapt_top, longest, rows: Work(
@@ -154,12 +157,29 @@ def test_a_trial_more_takes_no_less_memory(at: Place, wanted: Work) -> None:
 
 
 def test_a_base_in_4_bits_is_less_than_half_of_one_in_bf16_but_for_its_ends() -> None:
-    at = replace(place("pocket"), device="cuda")
-    small = replace(at, four_bit=True, own_blocks=False)
+    at = replace(place("pocket"), device="cuda", precision="bf16")
+    small = replace(at, precision="4bit", own_blocks=False)
     wanted = Work(trials=1, rank=8, adapt_top=1.0, longest=100, step=400, all=1000)
     ends = 2 * (at.shape.parameters - at.shape.block_parameters)
     assert forecast(small, wanted).base - ends < 0.3 * (forecast(at, wanted).base - ends)
     assert (at.dtype, small.dtype) == ("bf16", "4-bit")
+
+
+def test_a_base_in_bf16_takes_half_of_one_in_fp32_and_says_so(bf16_anywhere: None) -> None:
+    whole, half = place("pocket"), place("pocket", precision="bf16")
+    wanted = Work(trials=1, rank=8, adapt_top=1.0, longest=100, step=400, all=1000)
+    assert 2 * forecast(half, wanted).base == forecast(whole, wanted).base == 4 * whole.shape.parameters
+    assert (whole.dtype, half.dtype) == ("fp32", "bf16")
+    base = load("pocket", precision="bf16")
+    held = {tensor.data_ptr(): tensor.nbytes for tensor in tensors_of(base.body)}
+    assert sum(held.values()) == pytest.approx(forecast(half, wanted).base, rel=0.01)
+
+
+def tensors_of(body: Any) -> Iterator[torch.Tensor]:
+    """All that the blocks and both ends hold, but for the tables of rotations."""
+    yield from (body.head, body._embedding, body._norm)
+    for block in body._blocks:
+        yield from (tensor for tensor in vars(block).values() if tensor is not None)
 
 
 def test_what_fits_is_let_pass() -> None:
@@ -190,7 +210,7 @@ def test_too_many_trials_are_told_how_many_would_fit() -> None:
 
 
 def test_a_batch_that_is_too_large_is_told_what_would_fit() -> None:
-    at = replace(place("pocket"), device="cuda", workers=1)
+    at = replace(place("pocket"), device="cuda", precision="bf16", workers=1)
     wanted = Work(trials=1, rank=8, adapt_top=1.0, longest=100, step=10_000, all=10_000)
     limit = forecast(at, replace(wanted, step=5_000)).total
     told = refusal(at, wanted, limit)
@@ -209,7 +229,7 @@ def test_a_row_that_is_too_long_is_told_what_would_fit() -> None:
 
 
 def test_on_a_gpu_that_is_too_small_4_bits_are_proposed_where_they_help() -> None:
-    at = replace(place("pocket"), device="cuda", workers=1)
+    at = replace(place("pocket"), device="cuda", precision="bf16", workers=1)
     blocks = 3_000_000_000
     large = replace(at, shape=replace(at.shape, parameters=blocks + 10**6, block_parameters=blocks))
     wanted = Work(trials=1, rank=8, adapt_top=1.0, longest=9, step=9, all=9)
@@ -266,10 +286,10 @@ def test_4_bits_without_cuda_are_refused_by_every_door(
 ) -> None:
     import fewtune
 
-    provider = LocalProvider(Workspace(base="pocket", examples=examples, folder=tmp_path, four_bit=True))
+    provider = LocalProvider(Workspace(base="pocket", examples=examples, folder=tmp_path, precision="4bit"))
     monkeypatch.setenv("FEWTUNE_FOUR_BIT", "1")
     doors: list[Callable[[], object]] = [
-        lambda: load("pocket", four_bit=True),
+        lambda: load("pocket", precision="4bit"),
         lambda: provider.start([trial()]),
         lambda: fewtune.run(examples_folder / "orders.csv"),
     ]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
-from fewtune.engine import memory
+from fewtune.engine import memory, precision
 from fewtune.experiment.diagnosis import diagnose, fit
 from standin.tiny_models import CONTEXT, FAMILIES, MIXTURES, save_model
 
@@ -54,3 +55,22 @@ def test_4_bits_that_cannot_be_had_are_a_check_that_fails(monkeypatch: pytest.Mo
     found = diagnose()
     assert found.memory is None
     assert "4 bits" in next(check.told for check in found.checks if check.name == "memory")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_bf16_products_are_told_or_what_this_cpu_lacks_for_them(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision.devices, "best", lambda: torch.device("cpu"))
+    monkeypatch.setattr(precision, "multiplies_bf16", lambda: there)
+    before = diagnose().memory
+    monkeypatch.setenv("FEWTUNE_PRECISION", "bf16")
+    found = diagnose()
+    device = next(check for check in found.checks if check.name == "device")
+    assert device.ok == there
+    assert before is not None
+    if there:
+        assert device.told.startswith("CPU, bf16 products, ")
+        assert found.memory is not None
+        assert (found.memory.dtype, 2 * found.memory.base_bytes) == ("bf16", before.base_bytes)
+    else:
+        assert "amx_bf16" in device.told
+        assert found.memory is None

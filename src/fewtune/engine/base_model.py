@@ -8,16 +8,18 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
 from fewtune.bases.folder import describe, locate, open_encoder
 from fewtune.data.encode import Encoder
 from fewtune.engine import devices, llama
 from fewtune.engine.body import Body
 from fewtune.engine.json_grammar import JsonGrammars
+from fewtune.engine.precision import chosen, own_blocks
 from fewtune.engine.prefix import BYTES_IN_MEMORY, Prefixes
+from fewtune.engine.products import linear
 from fewtune.engine.recorded import Recordings
 from fewtune.engine.workers import Workers
+from fewtune.types import Precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +42,8 @@ class BaseModel:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the base and its activations; adapters are fp32."""
-        return self.body.head.dtype
+        """Of activations; adapters are fp32."""
+        return self.body.dtype
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Hidden states (..., D) to fp32 logits (..., V)."""
@@ -69,27 +71,26 @@ class BaseModel:
         return Workers(self, on_cpu=self.on_cpu)
 
 
-def load(base: str, *, four_bit: bool = False, recipe: str | None = None) -> BaseModel:
-    """Load the base frozen, in fp32 on the CPU and bf16 on CUDA, there in 4 bits if that is asked for.
+def load(base: str, *, precision: Precision | None = None, recipe: str | None = None) -> BaseModel:
+    """Load the base frozen; without a precision in fp32 on the CPU and in bf16 on CUDA.
 
-    Without a recipe the base's own is taken.
+    In bf16 on a CPU only its matrices are, and activations are rounded for the products with them alone. Without a
+    recipe the base's own is taken.
 
-    Raises UsageError for 4 bits where they cannot be had, BaseModelError for a base that cannot be loaded, or
-    whose logits are not simply head(body(ids)).
+    Raises UsageError for a precision that cannot be had, BaseModelError for a base that cannot be loaded, or whose
+    logits are not simply head(body(ids)).
     """
     encoder, folder, device = open_encoder(base, recipe), locate(base), devices.best()
-    if four_bit:
-        devices.check_four_bit(device)
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    body = _body(base, folder, device, dtype, four_bit)
+    body = _body(base, folder, device, chosen(precision, device))
     return BaseModel(name=base, folder=folder, body=body, encoder=encoder, device=device)
 
 
-def _body(base: str, folder: Path, device: torch.device, dtype: torch.dtype, four_bit: bool) -> Body:
-    config = describe(base)
-    if llama.supports(config) and not four_bit:
-        return llama.Llama(folder, config, device, dtype)
+def _body(base: str, folder: Path, device: torch.device, precision: Precision) -> Body:
+    config, dtype = describe(base), torch.bfloat16 if device.type == "cuda" else torch.float32
+    if own_blocks(config, precision, device):
+        matrices = torch.bfloat16 if precision == "bf16" else None
+        return llama.Llama(folder, config, device, dtype, matrices=matrices)
     # Only here: transformers takes seconds to import, and the built-in base does without.
     from fewtune.engine.transformers_body import TransformersBody
 
-    return TransformersBody(folder, device, dtype, four_bit=four_bit)
+    return TransformersBody(folder, device, dtype, four_bit=precision == "4bit")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from fewtune.engine.attention import Attention
@@ -23,6 +24,11 @@ class Body(Protocol):
     @property
     def parameters(self) -> int:
         """How many, tied ones counted once."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of activations."""
         ...
 
     @property

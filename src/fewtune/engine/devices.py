@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
-
-from fewtune.errors import UsageError
 
 
 def best() -> torch.device:
@@ -64,29 +61,3 @@ def one_core() -> Generator[None, None, None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def check_four_bit(device: torch.device) -> None:
-    """Raises UsageError where a base cannot be kept in 4 bits: without CUDA, or without the library."""
-    if device.type != "cuda":
-        raise UsageError(
-            f"A base in 4 bits takes CUDA; this machine computes on {device.type}.",
-            where="FEWTUNE_FOUR_BIT",
-            fix="Turn the setting off, or use a machine with an NVIDIA GPU.",
-        )
-    missing = next((name for name in ("bitsandbytes", "accelerate") if importlib.util.find_spec(name) is None), None)
-    if missing:
-        raise UsageError(
-            f"A base in 4 bits takes {missing}, which is not installed.",
-            where="FEWTUNE_FOUR_BIT",
-            fix="Install it with: pip install 'fewtune[cuda]'.",
-        )
-
-
-def name() -> str:
-    """What training will use, for people."""
-    if torch.cuda.is_available():
-        return f"CUDA, {torch.cuda.get_device_name(0)}, bf16"
-    if torch.backends.mps.is_available():
-        return "Apple GPU (MPS), fp32"
-    return f"CPU, fp32, {cores()} cores"

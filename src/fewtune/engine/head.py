@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.nn.functional import linear
 
 from fewtune.engine import fused
+from fewtune.engine.products import linear, product
 
 ROWS_AT_ONCE = {"cpu": 128, "cuda": 2048, "mps": 1024}
 """Rows of logits that exist at the same time; on a CPU they should stay in its cache."""
@@ -48,7 +48,7 @@ class _TargetLosses(Function):
             else:
                 losses[rows], greedy[rows] = _one_by_one(logits, targets[rows, None])
             if slopes is not None:
-                slopes[rows] = logits @ weight
+                slopes[rows] = product(logits, weight)
         ctx.mark_non_differentiable(greedy)
         if slopes is not None:
             ctx.save_for_backward(slopes)

@@ -74,10 +74,20 @@ class _Block:
 class Llama:
     """A frozen base of the Llama family; see `body.Body` for what its methods promise."""
 
-    def __init__(self, folder: Path, config: Mapping[str, Any], device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: Mapping[str, Any],
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        matrices: torch.dtype | None = None,
+    ) -> None:
+        """The type is that of norms and activations; matrices may be kept in one of fewer bits."""
         self._shape = _shape(config)
+        self.dtype = dtype
         ends = config["vocab_size"], self._shape.width
-        weights = Weights(folder, device, dtype)
+        weights = Weights(folder, device, dtype, matrices)
         self._embedding = _by_columns(weights.take("model.embed_tokens.weight", *ends))
         self._blocks = [_block(weights, index, self._shape) for index in range(self._shape.layers)]
         self._norm = weights.take("model.norm.weight", self._shape.width)
@@ -116,12 +126,15 @@ class Llama:
         first: int = 0,
         prefix: Tensor | None = None,
     ) -> Tensor:
-        x = self._embedding[ids] if prefix is None else prefix
+        x = self._embedded(ids) if prefix is None else prefix
         x = self._run(x, positions, attention, routing, range(first, self.layers))
         return rms_norm(x if select is None else x.index_select(0, select), self._norm, self._shape.epsilon)
 
     def prefix(self, ids: Tensor, positions: Tensor, attention: Attention, end: int) -> Tensor:
-        return self._run(self._embedding[ids], positions, attention, None, range(end))
+        return self._run(self._embedded(ids), positions, attention, None, range(end))
+
+    def _embedded(self, ids: Tensor) -> Tensor:
+        return self._embedding[ids].to(self.dtype)
 
     def _run(
         self, x: Tensor, positions: Tensor, attention: Attention, routing: Routing | None, layers: range
@@ -202,7 +215,7 @@ def _by_columns(matrix: Tensor) -> Tensor:
     """The same matrix, in memory one column after the other.
 
     On a CPU a token alone, as in sampling, passes through a matrix that is higher than wide up to twice
-    as fast so, and many tokens as fast as before; not where the columns are very long.
+    as fast so, and many tokens as fast as before; not where the columns are very long, and not in bf16.
     """
-    suits = matrix.device.type == "cpu" and len(matrix) <= _LONGEST_COLUMN
+    suits = matrix.device.type == "cpu" and matrix.dtype == torch.float32 and len(matrix) <= _LONGEST_COLUMN
     return matrix.T.contiguous().T if suits else matrix

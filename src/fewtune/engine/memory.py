@@ -16,14 +16,15 @@ from fewtune.bases.folder import describe, open_encoder
 from fewtune.bases.shape import Shape, shape
 from fewtune.data.chat import with_rejected
 from fewtune.data.encode import Encoder
-from fewtune.engine import devices, llama
+from fewtune.engine import devices
 from fewtune.engine.batching import TOKENS_AT_ONCE, piece_count
 from fewtune.engine.free_memory import free_bytes, own_bytes
 from fewtune.engine.head import ROWS_AT_ONCE
+from fewtune.engine.precision import chosen, own_blocks
 from fewtune.engine.prefix import BYTES_IN_MEMORY
 from fewtune.engine.trainer import TOKENS_PER_PASS, WIDEST
 from fewtune.errors import TrainingError
-from fewtune.types import Example, Plan
+from fewtune.types import Example, Plan, Precision
 
 _MB = 2**20
 _PROGRAM = 175 * _MB
@@ -50,11 +51,12 @@ class Place:
     workers: int
     forked: bool
     """The workers are processes that share the base, not threads."""
-    four_bit: bool = False
+    precision: Precision
+    """Of the base's matrices."""
 
     @property
     def dtype(self) -> str:
-        return "fp32" if self.device != "cuda" else "4-bit" if self.four_bit else "bf16"
+        return "4-bit" if self.precision == "4bit" else self.precision
 
     @property
     def number_bytes(self) -> int:
@@ -97,22 +99,21 @@ class Forecast:
         return self.base + self.program + self.adapters + self.activations + self.prefixes
 
 
-def place(base: str, *, four_bit: bool = False) -> Place:
+def place(base: str, *, precision: Precision | None = None) -> Place:
     """Where and how this machine would train the base.
 
-    Raises BaseModelError for one that cannot be read, UsageError for 4 bits where they cannot be had.
+    Raises BaseModelError for one that cannot be read, UsageError for a precision that cannot be had.
     """
-    if four_bit:
-        devices.check_four_bit(devices.best())
-    device = devices.best().type
+    best = devices.best()
+    device, kept = best.type, chosen(precision, best)
     on_cpu = device == "cpu"
     return Place(
         shape=shape(base),
-        own_blocks=llama.supports(describe(base)) and not four_bit,
+        own_blocks=own_blocks(describe(base), kept, best),
         device="cuda" if device == "cuda" else "mps" if device == "mps" else "cpu",
         workers=devices.cores() if on_cpu else 1,
         forked=on_cpu and sys.platform == "linux",
-        four_bit=four_bit,
+        precision=kept,
     )
 
 
@@ -166,14 +167,14 @@ def check(
     plans: Sequence[Plan],
     examples: Iterable[Example],
     *,
-    four_bit: bool = False,
+    precision: Precision | None = None,
     recipe: str | None = None,
 ) -> None:
     """Raises TrainingError, with both numbers and with what would fit, where these trials together are too large.
 
     To be called before the base is loaded. Where it is not known how much memory there is, nothing is said.
     """
-    at = place(base, four_bit=four_bit)
+    at = place(base, precision=precision)
     limit, lengths = room(at), _lengths(open_encoder(base, recipe), examples)
     if limit is not None and plans and lengths:
         refuse(at, work(plans, lengths), limit)
@@ -184,11 +185,11 @@ def beside(
     plans: Sequence[Plan],
     examples: Iterable[Example],
     *,
-    four_bit: bool = False,
+    precision: Precision | None = None,
     recipe: str | None = None,
 ) -> int | None:
     """How many trainings like the largest of these fit into this machine together; None where nobody knows."""
-    at = place(base, four_bit=four_bit)
+    at = place(base, precision=precision)
     limit, lengths = room(at), _lengths(open_encoder(base, recipe), examples)
     return None if limit is None or not lengths else widest(at, work(plans, lengths), limit)
 
@@ -224,7 +225,7 @@ def _advice(at: Place, asked: Work, limit: int) -> str:
         return f"One fits with steps of {step} tokens: choose a smaller batch size."
     if row := longest(at, one, limit):
         return f"One fits with rows of up to {row} tokens: the longest, of {one.longest}, must be shortened."
-    smaller = replace(at, four_bit=True, own_blocks=False)
+    smaller = replace(at, precision="4bit", own_blocks=False)
     if at.device == "cuda" and forecast(smaller, one).total <= limit:
         return "It fits with the base in 4 bits: set FEWTUNE_FOUR_BIT=1."
     return "Choose a smaller base, or a machine with more memory."
@@ -248,8 +249,8 @@ def _largest(fits: Callable[[int], bool]) -> int:
 
 def _base(at: Place) -> int:
     """4 bits a number and, for 64 of them, their scale in fp32; the ends of the base stay as they are."""
-    if not at.four_bit:
-        return at.number_bytes * at.shape.parameters
+    if at.precision != "4bit":
+        return (4 if at.precision == "fp32" else 2) * at.shape.parameters
     ends = at.shape.parameters - at.shape.block_parameters
     return at.number_bytes * ends + at.shape.block_parameters * (64 * 4 + 32) // (64 * 8)
 
@@ -299,8 +300,8 @@ def _pass(at: Place, asked: Work, first: int, tokens: int) -> int:
 
 
 def _head(at: Place, tokens: int) -> int:
-    """The logits of one chunk of rows in fp32, with a copy in bf16 on CUDA, while the chunk before is still there."""
+    """The logits of one chunk of rows in fp32, with a copy where the base is in bf16, beside the chunk before."""
     rows = ROWS_AT_ONCE[at.device]
-    return min(tokens, rows) * at.shape.vocabulary * (6 if at.device == "cuda" else 4) + (
+    return min(tokens, rows) * at.shape.vocabulary * (4 if at.precision == "fp32" else 6) + (
         min(max(0, tokens - rows), rows) * at.shape.vocabulary * 4
     )

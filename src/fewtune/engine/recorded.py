@@ -127,7 +127,7 @@ class _Common:
 
     def __init__(self, body: Body, like: Adapter, count: int) -> None:
         self.like = Adapter(groups=like.groups, rank=like.rank, alpha=like.rank, flat=like.flat[:0])
-        self.flat = torch.empty(count, len(like.flat), dtype=body.head.dtype, device=body.head.device)
+        self.flat = torch.empty(count, len(like.flat), dtype=body.dtype, device=body.head.device)
         """(K, N) the adapters of the pass, in the base's dtype."""
         self.found = torch.empty_like(self.flat)
         """(K, N) their gradient."""

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.nn.functional import linear
 
 from fewtune.engine import fused
 from fewtune.engine.devices import moved
 from fewtune.engine.lora import Adapter, Group, split
+from fewtune.engine.products import linear, product
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +169,7 @@ class _AdaptedLinear(Function):
         dh = _scaled(dh, ctx.rank, ctx.scale)
         dx = None
         if ctx.needs_input_grad[0]:
-            dx = dy @ weight
+            dx = product(dy, weight)
             dx.addmm_(dh, a)
         return dx, None, None, None, None, dh.T @ x, *db
 

@@ -50,6 +50,7 @@ class TransformersBody:
 
     def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype, *, four_bit: bool = False) -> None:
         model = _load(folder, device, dtype, four_bit)
+        self.dtype = dtype
         self._body: Any = model.base_model
         head = model.get_output_embeddings()
         self.head: Tensor = head.weight

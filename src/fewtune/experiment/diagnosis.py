@@ -11,9 +11,9 @@ from importlib.metadata import PackageNotFoundError, version
 from fewtune import settings
 from fewtune.bases.folder import locate, open_encoder
 from fewtune.bases.shape import shape
-from fewtune.errors import FewtuneError
+from fewtune.errors import FewtuneError, UsageError
 from fewtune.store.runs import Runs
-from fewtune.types import Plan
+from fewtune.types import Plan, Precision
 
 _ROW_TOKENS = 256
 """Of a row where there is no data to look at."""
@@ -36,7 +36,7 @@ class Fit:
     parameters: int
     device: str
     dtype: str
-    """Of the base and of activations; adapters and their optimizer are fp32."""
+    """Of the base, and on a GPU of activations; adapters and their optimizer are fp32."""
     workers: int
     """They compute at the same time, each for one trial; 1 on a GPU, where one pass is for many."""
     base_is_shared: bool
@@ -71,11 +71,11 @@ class Diagnosis:
     """None without torch, or where the base is of no use, which a check then says."""
 
 
-def fit(base: str, four_bit: bool = False) -> Fit:
+def fit(base: str, precision: Precision | None = None) -> Fit:
     """What training the base takes here; raises ImportError without torch, FewtuneError for a base of no use."""
     from fewtune.engine import memory
 
-    at, context = memory.place(base, four_bit=four_bit), open_encoder(base).context
+    at, context = memory.place(base, precision=precision), open_encoder(base).context
     plan = Plan(base=base, learning_rate=1.0)
     tokens = min(_ROW_TOKENS, context)
     one, two = (memory.work([plan] * trials, [tokens] * plan.rows_per_step) for trials in (1, 2))
@@ -105,9 +105,9 @@ def fit(base: str, four_bit: bool = False) -> Fit:
 def diagnose(base: str | None = None) -> Diagnosis:
     """Every part that a run on this machine needs, in the order in which it would be missed, and what fits."""
     configured = settings.load(base=base)
-    checks, memory = _checks(configured.base), None
+    checks, memory = _checks(configured.base, configured.base_precision), None
     try:
-        memory = fit(configured.base, configured.four_bit)
+        memory = fit(configured.base, configured.base_precision)
     except ImportError as error:
         checks += (Check("memory", False, f"not known without {error.name}"),)
     except FewtuneError as error:
@@ -115,14 +115,14 @@ def diagnose(base: str | None = None) -> Diagnosis:
     return Diagnosis(checks=checks, memory=memory)
 
 
-def _checks(base: str) -> tuple[Check, ...]:
+def _checks(base: str, precision: Precision | None) -> tuple[Check, ...]:
     return (
         Check("Python", True, f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         Check("cores", True, str(os.cpu_count())),
         _home(),
         _package("torch", "trains and samples here", "pip install 'fewtune[local]'"),
         _package("transformers", "knows the bases' architectures", "pip install 'fewtune[local]'"),
-        _device(),
+        _device(precision),
         _base(base),
         _package("openai", "talks to hosted services", "pip install 'fewtune[hosted]'"),
         _package("ray", "trains on a cluster", "pip install 'fewtune[ray]'"),
@@ -147,12 +147,15 @@ def _package(name: str, purpose: str, fix: str) -> Check:
         return Check(name, False, f"{purpose}; get it with: {fix}")
 
 
-def _device() -> Check:
+def _device(precision: Precision | None) -> Check:
     try:
-        from fewtune.engine.devices import name as device_name
+        from fewtune.engine.precision import told
     except ImportError:
         return Check("device", False, "none without torch")
-    return Check("device", True, device_name())
+    try:
+        return Check("device", True, told(precision))
+    except UsageError as error:
+        return Check("device", False, str(error))
 
 
 def _base(base: str) -> Check:

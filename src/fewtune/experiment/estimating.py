@@ -111,9 +111,9 @@ def _speed(prepared: Prepared, settings: RunSettings, plans: Sequence[Plan]) -> 
     # The nodes of a cluster say themselves what they can hold; one trial is measured, to know how long it takes here.
     plans = plans[:1] if providers.kind(settings.provider).elsewhere else plans
     rows = (*prepared.split.train, *prepared.split.valid)
-    memory.check(settings.base, plans, rows, four_bit=settings.four_bit, recipe=settings.recipe)
+    memory.check(settings.base, plans, rows, precision=settings.base_precision, recipe=settings.recipe)
     encoded = [prepared.encoder.example(example) for example in prepared.split.train]
-    base = base_model.load(settings.base, four_bit=settings.four_bit, recipe=settings.recipe)
+    base = base_model.load(settings.base, precision=settings.base_precision, recipe=settings.recipe)
     rate = speed.tokens_per_second(base, encoded, plans[0], len(plans))
     return MachineSpeed(tokens_per_second=rate, basis="measured on a few training steps just now")
 

@@ -132,13 +132,13 @@ class Run:
         from fewtune.providers.contract import Workspace
 
         folder = self._folder / "trials"
-        settings = self._record.settings
+        settings = runner.rerun(self._record)
         workspace = Workspace(
             base=self.summary.base,
             examples={},
             folder=folder,
-            four_bit=bool(settings.get("four_bit")),
-            recipe=settings.get("recipe"),
+            precision=settings.base_precision,
+            recipe=settings.recipe,
         )
         elsewhere = providers.kind(self.summary.provider).elsewhere
         return providers.connect("local" if elsewhere else self.summary.provider, workspace)
@@ -304,6 +304,7 @@ def _settings(data: str, options: Options, *, searches: bool = False) -> RunSett
     default = RunSettings(data=data)
     search_on = options.get("search_on")
     searches = searches or search_on is not None
+    local = providers.kind(common.provider).local_base
     axes = read_axes(options, rate_kind("local" if search_on else common.provider))
     halving, folds = (
         halving_given(options.get("halving"), options.get("rung_share"), options.get("median_stop"), searches),
@@ -313,7 +314,8 @@ def _settings(data: str, options: Options, *, searches: bool = False) -> RunSett
         data=str(Path(data)),
         base=common.base,
         provider=common.provider,
-        four_bit=common.four_bit and providers.kind(common.provider).local_base,
+        four_bit=common.four_bit and local,
+        precision=common.precision if local else None,
         seed=common.seed,
         **axes,
         searcher=options.get("searcher"),

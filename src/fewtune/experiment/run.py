@@ -193,7 +193,7 @@ def connect(settings: RunSettings, prepared: Prepared, folder: Path, address: st
         base=settings.base,
         examples={example.row: example for example in prepared.repaired.examples},
         folder=folder / "trials",
-        four_bit=settings.four_bit,
+        precision=settings.base_precision,
         recipe=settings.recipe,
         address=address,
     )

@@ -7,7 +7,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from fewtune.types import Precision
 
 Values = tuple[float, ...] | str
 """A list, or a range as it is typed: `1e-4..3e-3 log`."""
@@ -23,6 +25,7 @@ _BEFORE: Mapping[str, Any] = {
     "refit": False,
     "average_refit": False,
     "task": None,
+    "precision": None,
 }
 """What was done before there was such a setting. So it does not count in the identity of a run, and a run that was
 stored without it is still the same."""
@@ -52,6 +55,8 @@ class RunSettings:
     provider: str = "local"
     four_bit: bool = False
     """Keep the base in 4 bits while it is trained here."""
+    precision: Literal["fp32", "bf16"] | None = None
+    """In which the base is kept and multiplied while it is trained here; None leaves it to the device."""
     seed: int = 0
     """Seed of split, order, initial weights, few-shot examples and sampling."""
     epochs: Values = (1, 2, 4)
@@ -157,6 +162,10 @@ class RunSettings:
         return replace(read, **whole)
 
     @property
+    def base_precision(self) -> Precision | None:
+        return "4bit" if self.four_bit else self.precision
+
+    @property
     def answering(self) -> dict[str, Any]:
         """Who answers and judges."""
         return {name: getattr(self, name) for name in ANSWERING}
@@ -178,6 +187,9 @@ class RunSettings:
             if name not in (*_WITHOUT_IDENTITY, *JUDGING, *ANSWERING)
             and not (name in _BEFORE and value == _BEFORE[name])
         }
+        if self.precision == "fp32":
+            # Where it can be asked for, it is what the device does unasked.
+            del told["precision"]
         # Shots counted once: with the usual number a run of then is still the same.
         told["shots"] = RunSettings.shots
         digest = hashlib.sha256(json.dumps([told, data_sha256], sort_keys=True).encode()).hexdigest()

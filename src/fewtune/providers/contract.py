@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from fewtune.types import Example, Plan, Usage
+from fewtune.types import Example, Plan, Precision, Usage
 from fewtune.types import Message as Turn
 
 BASE = "base"
@@ -91,8 +91,8 @@ class Workspace:
     """By row number; it may be read from wherever it is kept, row by row."""
     folder: Path
     """Kept between processes; a provider finds here what it needs to go on."""
-    four_bit: bool = False
-    """Keep the base in 4 bits, where it is on this machine."""
+    precision: Precision | None = None
+    """How the base is kept, where it is on this machine; None is what the device does unasked."""
     recipe: str | None = None
     """How a base on this machine is given its rows: "chat" or "completion"; None takes the base's own."""
     address: str | None = None

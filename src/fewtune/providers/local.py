@@ -85,7 +85,7 @@ class LocalProvider:
     def base(self) -> BaseModel:
         """Loaded when first needed, then kept."""
         workspace = self._workspace
-        return self._loaded or load(workspace.base, four_bit=workspace.four_bit, recipe=workspace.recipe)
+        return self._loaded or load(workspace.base, precision=workspace.precision, recipe=workspace.recipe)
 
     def start(self, trials: Sequence[Trial]) -> tuple[str, ...]:
         for trial in trials:
@@ -101,7 +101,7 @@ class LocalProvider:
             self._workspace.base,
             [trial.plan for trial in trials],
             examples,
-            four_bit=self._workspace.four_bit,
+            precision=self._workspace.precision,
             recipe=self._workspace.recipe,
         )
 

@@ -18,6 +18,7 @@ from fewtune.engine.base_model import BaseModel, load
 from fewtune.errors import FewtuneError
 from fewtune.providers.contract import Checkpoint, Event, Point, Reply, Request, Trial, Workspace
 from fewtune.providers.local import LocalProvider
+from fewtune.types import Precision
 
 Item = TypeVar("Item")
 
@@ -84,11 +85,11 @@ class Node:
         rows = dict.fromkeys(row for trial in trials for row in (*trial.train_rows, *trial.valid_rows))
         examples = [workspace.examples[row] for row in rows]
         plans = [trial.plan for trial in trials]
-        base, four_bit, recipe = workspace.base, workspace.four_bit, workspace.recipe
+        base, precision, recipe = workspace.base, workspace.precision, workspace.recipe
         try:
-            fit = memory.beside(base, plans, examples, four_bit=four_bit, recipe=recipe)
+            fit = memory.beside(base, plans, examples, precision=precision, recipe=recipe)
             if fit == 0:
-                memory.check(base, plans[:1], examples, four_bit=four_bit, recipe=recipe)
+                memory.check(base, plans[:1], examples, precision=precision, recipe=recipe)
             return fit
         except FewtuneError as error:
             return error
@@ -132,13 +133,13 @@ class Node:
         if self._base is None or _base_of(self._base[0]) != _base_of(workspace):
             # The one before goes first: two may not fit.
             self._base = None
-            base = load(workspace.base, four_bit=workspace.four_bit, recipe=workspace.recipe)
+            base = load(workspace.base, precision=workspace.precision, recipe=workspace.recipe)
             self._base = (workspace, base)
         return LocalProvider(workspace, self._base[1])
 
 
-def _base_of(workspace: Workspace) -> tuple[str, bool, str | None]:
-    return workspace.base, workspace.four_bit, workspace.recipe
+def _base_of(workspace: Workspace) -> tuple[str, Precision | None, str | None]:
+    return workspace.base, workspace.precision, workspace.recipe
 
 
 def _is_saved_next(item: Event | Reply, targets: Mapping[str, int | None]) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fewtune.errors import UsageError
+from fewtune.types import Precision
 
 VARIABLE = "FEWTUNE_SERVICE_SETTINGS"
 """The environment variable that children find their settings in. It is no argument, since the database's address may
@@ -39,7 +40,8 @@ class ServiceSettings:
     """Names of models that OpenAI tunes stand for the default base."""
     organisation: str = "fewtune"
     """The third part of a tuned model's name."""
-    four_bit: bool = False
+    precision: Precision | None = None
+    """How bases are kept and multiplied; None leaves it to the device."""
     address: str | None = None
     """Of the cluster that the provider `ray` trains on."""
     allowed_hosts: tuple[str, ...] = ()

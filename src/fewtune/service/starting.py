@@ -168,7 +168,7 @@ def _settings(wishes: Wishes, runs: Sequence[Published]) -> ServiceSettings:
         bases=tuple(dict.fromkeys((*others, *(one.base for one in runs)))),
         aliases=aliases,
         openai_names=wishes.openai_names,
-        four_bit=own.four_bit,
+        precision=own.base_precision,
         allowed_hosts=tuple(wishes.allowed_hosts),
         allowed_origins=tuple(wishes.allowed_origins),
         base64_results=wishes.base64_results,

@@ -53,15 +53,15 @@ class Desks:
 
     def _opened(self, base: str) -> Desk:
         settings, rows = self._archive.settings, Rows()
+        local = providers.kind(settings.provider).local_base
         workspace = Workspace(
             base=base,
             examples=rows,
             folder=self._archive.workspace(base),
-            four_bit=settings.four_bit and providers.kind(settings.provider).local_base,
+            precision=settings.precision if local else None,
             address=settings.address,
             adapters=self._adapters,
         )
-        local = providers.kind(settings.provider).local_base
         if local:
             # Before anything is kept of it: what is no base is said so by the one who asks for it.
             describe(base)
