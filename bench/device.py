@@ -10,7 +10,6 @@ import psutil
 import torch
 
 CUDA = torch.cuda.is_available()
-DTYPE = torch.bfloat16 if CUDA else torch.float32
 WARM_UP_STEPS = 5 if CUDA else 1
 """On CUDA each new number of tokens finds memory and kernels to be fetched at first."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fewtune.data.encode import Encoded
 from fewtune.schedule.order import batch_at, steps_per_epoch
-from fewtune.types import Plan
+from fewtune.types import Plan, Precision
 
 RANK, ALPHA, LEARNING_RATE = 8, 16, 1e-3
 _RATE_TO_RATE = 1.1
@@ -33,6 +33,8 @@ class Job:
     """Whether something is trained before the clock starts."""
     grouped: bool = False
     """TRL pads its batches and groups rows by length, so it draws its own batches; else it trains without padding."""
+    precision: Precision | None = None
+    """None: what the device does unasked."""
 
     def plan(self, trial: int, rows: Sequence[Encoded]) -> Plan:
         """Constant rate, no weight decay, no prompt loss; as many epochs as the steps take."""

@@ -36,7 +36,7 @@ def one_after_another(job: Mapping[str, Any]) -> dict[str, Any]:
 
 def _measure(job: Job, at_once: bool) -> dict[str, Any]:
     forget_peak()
-    base, rows = load(job.base), encoded_rows(job.data, job.base)
+    base, rows = load(job.base, precision=job.precision), encoded_rows(job.data, job.base)
     clock = Clock()
     if job.warm_up:
         _warm_up(base, job, rows)
@@ -54,13 +54,13 @@ def _measure(job: Job, at_once: bool) -> dict[str, Any]:
 def _forecast(job: Job, rows: tuple[Encoded, ...]) -> int:
     """What `fewtune doctor` would say of the job."""
     plans = [job.plan(trial, job.rows(trial, rows)) for trial in range(job.trials)]
-    return forecast(place(job.base), work(plans, [len(row.ids) for row in rows])).total
+    return forecast(place(job.base, precision=job.precision), work(plans, [len(row.ids) for row in rows])).total
 
 
 def profiled(job: Mapping[str, Any]) -> dict[str, str]:
     """What the steps of all trials spend the device's time on, as a table."""
     asked = Job(**job)
-    base, rows = load(asked.base), encoded_rows(asked.data, asked.base)
+    base, rows = load(asked.base, precision=asked.precision), encoded_rows(asked.data, asked.base)
     _warm_up(base, asked, rows)
     trainings, clock = _trainings(base, asked, rows), Clock()
     with profile(activities=[ProfilerActivity.CUDA if CUDA else ProfilerActivity.CPU]) as seen:

@@ -1,7 +1,7 @@
 """Sampled tokens a second on the built-in base, ours beside transformers: `python -m bench.sampling`.
 
 Greedy, at the engine: prompts go in as ids. One stream is single-threaded on both sides; many streams take what the
-engine takes, which is one core where they come live.
+engine takes, which is one core where they come live. With `--precisions fp32 bf16` all of it again in bf16.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ import argparse
 import statistics
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bench import report
 from bench.child import measure
 from bench.job import ALPHA, LEARNING_RATE, RANK
 from bench.rows import add_data_option, encoded_rows, require
+from bench.training import PRECISIONS
 from fewtune.bases.folder import BUILT_IN, locate
+from fewtune.types import Precision
 
 if TYPE_CHECKING:
     from fewtune.engine.base_model import BaseModel
@@ -32,20 +34,20 @@ class SamplingJob:
     data: str
     prompts: int
     max_tokens: int
+    precision: Precision | None = None
+    """None: what the device does unasked."""
+
+
+_Contender = tuple[str, SamplingJob, int | None]
+"""A function of this module, what it is asked, and its threads."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     require(options.data)
-    data = str(options.data.resolve())
-    one = SamplingJob(data=data, prompts=options.prompts, max_tokens=options.max_tokens)
-    many = SamplingJob(data=data, prompts=STREAMS, max_tokens=options.max_tokens)
-    contenders = {
-        "transformers generate, one stream": ("transformers_one_stream", one, 1),
-        "one stream": ("ours_one_stream", one, 1),
-        f"{STREAMS} streams, {ADAPTERS} adapters": ("ours_many_streams", many, None),
-        f"{STREAMS} live streams, {ADAPTERS} adapters": ("ours_live_streams", many, None),
-    }
+    contenders: dict[str, _Contender] = {}
+    for precision in options.precisions:
+        contenders |= _contenders(options, None if precision == "fp32" else precision)
     measured: dict[str, list[dict[str, Any]]] = {name: [] for name in contenders}
     for _ in range(options.repeats):
         for name, (function, job, threads) in contenders.items():
@@ -55,9 +57,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report.write("sampling", {"base": BUILT_IN, "measured": measured})
 
 
+def _contenders(options: argparse.Namespace, precision: Precision | None) -> dict[str, _Contender]:
+    job = SamplingJob(
+        data=str(options.data.resolve()), prompts=options.prompts, max_tokens=options.max_tokens, precision=precision
+    )
+    many = replace(job, prompts=STREAMS)
+    found: dict[str, _Contender] = {
+        "transformers generate, one stream": ("transformers_one_stream", job, 1),
+        "one stream": ("ours_one_stream", job, 1),
+        f"{STREAMS} streams, {ADAPTERS} adapters": ("ours_many_streams", many, None),
+        f"{STREAMS} live streams, {ADAPTERS} adapters": ("ours_live_streams", many, None),
+    }
+    return {name + (f", {precision}" if precision else ""): contender for name, contender in found.items()}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.sampling", description=__doc__)
     add_data_option(parser)
+    parser.add_argument("--precisions", nargs="+", default=["fp32"], choices=PRECISIONS, help="bf16 takes Intel AMX")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--prompts", type=int, default=8, help="of one stream, one after another")
     parser.add_argument("--max-tokens", type=int, default=128)
@@ -74,6 +91,7 @@ def _show(measured: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
     above: float | None = None
     for name, found in measured.items():
         rate, of_cpu = _rate(found, "seconds"), _rate(found, "cpu_seconds")
+        above = None if name.startswith("transformers") else above
         lines.append((name, f"{rate:,.0f}", f"{of_cpu:,.0f}", "" if above is None else f"{rate / above:.1f}"))
         above = rate
     report.show(("contender", "tokens/s", "tokens/CPU-s", "of the line above"), lines)
@@ -87,7 +105,8 @@ def transformers_one_stream(job: Mapping[str, Any]) -> dict[str, Any]:
     from bench.device import Clock
 
     asked = SamplingJob(**job)
-    model: Any = AutoModelForCausalLM.from_pretrained(locate(BUILT_IN), dtype=torch.float32)
+    dtype = torch.bfloat16 if asked.precision == "bf16" else torch.float32
+    model: Any = AutoModelForCausalLM.from_pretrained(locate(BUILT_IN), dtype=dtype)
     greedy = GenerationConfig(
         max_new_tokens=asked.max_tokens,
         do_sample=False,
@@ -112,7 +131,8 @@ def ours_one_stream(job: Mapping[str, Any]) -> dict[str, Any]:
     from bench.device import Clock
     from fewtune.engine.base_model import load
 
-    base, prompts = load(BUILT_IN), _prompts(SamplingJob(**job), [None])
+    asked = SamplingJob(**job)
+    base, prompts = load(BUILT_IN, precision=asked.precision), _prompts(asked, [None])
     _sampled_tokens(base, prompts[:1])
     clock = Clock()
     tokens = sum(_sampled_tokens(base, [prompt]) for prompt in prompts)
@@ -124,8 +144,9 @@ def ours_many_streams(job: Mapping[str, Any]) -> dict[str, Any]:
     from bench.device import Clock
     from fewtune.engine.base_model import load
 
-    base = load(BUILT_IN)
-    prompts = _prompts(SamplingJob(**job), _adapters(base))
+    asked = SamplingJob(**job)
+    base = load(BUILT_IN, precision=asked.precision)
+    prompts = _prompts(asked, _adapters(base))
     _sampled_tokens(base, prompts[:ADAPTERS])
     clock = Clock()
     return {"tokens": _sampled_tokens(base, prompts), **clock.read()}
@@ -136,8 +157,9 @@ def ours_live_streams(job: Mapping[str, Any]) -> dict[str, Any]:
     from bench.device import Clock
     from fewtune.engine.base_model import load
 
-    base = load(BUILT_IN)
-    prompts = _prompts(SamplingJob(**job), _adapters(base))
+    asked = SamplingJob(**job)
+    base = load(BUILT_IN, precision=asked.precision)
+    prompts = _prompts(asked, _adapters(base))
     _sampled_tokens(base, iter(prompts[:ADAPTERS]))
     clock = Clock()
     return {"tokens": _sampled_tokens(base, iter(prompts)), **clock.read()}

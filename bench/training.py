@@ -13,6 +13,7 @@ from bench.child import cores, measure
 from bench.comparison import HEADINGS, Run, Turns, cells, summary, tokens_per_second
 from bench.job import Job
 from bench.rows import add_data_option, require
+from fewtune.types import Precision
 
 TRIALS = 8
 TRL = "bench.trl_sft:one_trial"
@@ -20,6 +21,7 @@ TOGETHER = "bench.ours:together"
 ONE_AFTER_ANOTHER = "bench.ours:one_after_another"
 _TIMED_ROWS = {"pocket": 64, "smollm2-135m": 8}
 """Of a single trial: enough to be measured, few enough to be measured often."""
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 _STEPS_FEWER = 4
 """By how much each of eight trials trains fewer steps than one alone does; in all it is still the larger sample."""
 
@@ -32,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         turns = Turns(matrix_rate=machine.sample)
         for base in options.bases:
             for batch_size in options.batches:
-                results.append(_compare(turns, base, _job(options, base, batch_size), options.repeats))
+                job = _job(options, base, batch_size)
+                results.append(_compare(turns, base, job, options.repeats, options.precisions))
     measured_rate = rate.described(turns.samples)
     for result in results:
         _show(result)
@@ -45,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     add_data_option(parser)
     parser.add_argument("--bases", nargs="+", default=list(_TIMED_ROWS), choices=list(_TIMED_ROWS))
     parser.add_argument("--batches", nargs="+", type=int, default=[2, 8], help="examples a step")
+    parser.add_argument("--precisions", nargs="+", default=["fp32"], choices=PRECISIONS, help="bf16 takes Intel AMX")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, help="timed steps of a single trial; default: by base and batch size")
     return parser
@@ -55,16 +59,16 @@ def _job(options: argparse.Namespace, base: str, batch_size: int) -> Job:
     return Job(base=bases.base(base), data=str(options.data.resolve()), batch_size=batch_size, steps=steps)
 
 
-def _compare(turns: Turns, base: str, alone: Job, repeats: int) -> dict[str, Any]:
+def _compare(turns: Turns, base: str, alone: Job, repeats: int, precisions: Sequence[Precision]) -> dict[str, Any]:
     print(f"{base}, batch {alone.batch_size}", file=sys.stderr, flush=True)
-    tried, trl, trl_run = _fastest_trl(turns, alone)
-    eight = replace(alone, trials=TRIALS, steps=max(1, alone.steps // _STEPS_FEWER))
-    contenders = {
-        trl: trl_run,
-        "one trial": contender(TOGETHER, alone),
-        f"{TRIALS} trials together": contender(TOGETHER, eight),
-        f"{TRIALS} trials one after another": contender(ONE_AFTER_ANOTHER, eight),
-    }
+    tried: dict[str, Any] = {}
+    contenders: dict[str, Run] = {}
+    for precision in precisions:
+        # fp32 is what a CPU does unasked.
+        job = alone if precision == "fp32" else replace(alone, precision=precision)
+        found, trl, trl_run = _fastest_trl(turns, job)
+        tried |= found
+        contenders |= {trl: trl_run, **_ours(job)}
     measured = turns.measure(contenders, repeats)
     parameters = bases.parameters(alone.base)
     return {
@@ -77,13 +81,24 @@ def _compare(turns: Turns, base: str, alone: Job, repeats: int) -> dict[str, Any
     }
 
 
+def _ours(alone: Job) -> dict[str, Run]:
+    eight = replace(alone, trials=TRIALS, steps=max(1, alone.steps // _STEPS_FEWER))
+    runs = {
+        "one trial": contender(TOGETHER, alone),
+        f"{TRIALS} trials together": contender(TOGETHER, eight),
+        f"{TRIALS} trials one after another": contender(ONE_AFTER_ANOTHER, eight),
+    }
+    return {name + _said(alone.precision): run for name, run in runs.items()}
+
+
 def _fastest_trl(turns: Turns, job: Job) -> tuple[dict[str, Any], str, Run]:
     """Everything that was measured, and the name and the run of the fastest: first a layout, then threads."""
-    runs = {trl_name(grouped, 1): contender(TRL, replace(job, grouped=grouped), 1) for grouped in (False, True)}
+    said = _said(job.precision)
+    runs = {trl_name(grouped, 1) + said: contender(TRL, replace(job, grouped=grouped), 1) for grouped in (False, True)}
     tried = turns.measure(runs, 1)
     if cores() > 1:
-        grouped = _fastest(tried) == trl_name(True, 1)
-        wider = {trl_name(grouped, cores()): contender(TRL, replace(job, grouped=grouped), cores())}
+        grouped = _fastest(tried) == trl_name(True, 1) + said
+        wider = {trl_name(grouped, cores()) + said: contender(TRL, replace(job, grouped=grouped), cores())}
         runs, tried = runs | wider, tried | turns.measure(wider, 1)
     name = _fastest(tried)
     return tried, name, runs[name]
@@ -98,6 +113,10 @@ def trl_name(grouped: bool, threads: int) -> str:
     return f"TRL + PEFT ({layout}, {threads} {'thread' if threads == 1 else 'threads'})"
 
 
+def _said(precision: Precision | None) -> str:
+    return f", {precision}" if precision else ""
+
+
 def contender(function: str, job: Job, threads: int | None = None) -> Run:
     """Measures the job in a child; every repeat trains other rows, all contenders the same ones."""
 
@@ -109,9 +128,13 @@ def contender(function: str, job: Job, threads: int | None = None) -> Run:
 
 def _show(result: Mapping[str, Any]) -> None:
     print(f"**{result['base']}**, {result['parameters'] / 1e6:,.1f} million parameters, batch {result['batch_size']}")
-    summaries = result["summaries"]
-    peer = next(iter(summaries.values()))
-    report.show(HEADINGS, [cells(name, found, peer) for name, found in summaries.items()])
+    lines: list[tuple[str, ...]] = []
+    peer: Mapping[str, Any] = {}
+    for name, found in result["summaries"].items():
+        # Each precision begins with TRL's fastest in it.
+        peer = found if name.startswith("TRL") else peer
+        lines.append(cells(name, found, peer))
+    report.show(HEADINGS, lines)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from datasets import disable_progress_bars
 from transformers import TrainerCallback
 from trl.trainer.sft_config import SFTConfig
 
-from bench.device import Clock
+from bench.device import CUDA, Clock
 from bench.grid import BASE, WARMUP_STEPS, GridRun, rows
 from bench.trl_sft import CountingTrainer, common_settings, dataset, trainer
 
@@ -75,6 +75,7 @@ def _settings(run: GridRun, folder: str) -> SFTConfig:
     order = {} if run.grouped else {"train_sampling_strategy": "random"}
     return SFTConfig(
         **{**common, **order},
+        bf16=CUDA,
         num_train_epochs=run.epochs,
         lr_scheduler_type="constant_with_warmup",
         warmup_steps=WARMUP_STEPS,

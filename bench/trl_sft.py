@@ -1,9 +1,10 @@
 """TRL's SFTTrainer with PEFT's LoRA as a contender, at its best settings for this comparison; runs in a child process.
 
-Loss on completions only, no gradient checkpointing, no logging, saving or evaluation, fp32 on the CPU and bf16 on
-CUDA. Rows arrive as token ids. Two layouts can be asked for, and whoever compares takes the faster: padding-free,
-with exactly the batches that ours trains on, or padded batches grouped by length. Its log-probabilities are computed
-for trained tokens only, as ours are, which is TRL's own default.
+Loss on completions only, no gradient checkpointing, no logging, saving or evaluation, bf16 on CUDA. On the CPU it is
+fp32 unless bf16 is asked for: then the base is loaded in bf16 and TRL's own `bf16`, torch's autocast, is on. Rows
+arrive as token ids. Two layouts can be asked for, and whoever compares takes the faster: padding-free, with exactly
+the batches that ours trains on, or padded batches grouped by length. Its log-probabilities are computed for trained
+tokens only, as ours are, which is TRL's own default.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from datasets import Dataset, disable_progress_bars
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, TrainerCallback
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
-from bench.device import CUDA, DTYPE, WARM_UP_STEPS, Clock
+from bench.device import CUDA, WARM_UP_STEPS, Clock
 from bench.job import ALPHA, LEARNING_RATE, RANK, Job
 from bench.rows import encoded_rows
 from fewtune.bases.folder import locate
@@ -71,6 +73,7 @@ def _trainer(job: Job, folder: str) -> CountingTrainer:
         max_steps=WARM_UP_STEPS + job.steps,
         lr_scheduler_type="constant",
         **common_settings(folder, job.batch_size, LEARNING_RATE, job.seed, grouped=job.grouped),
+        bf16=CUDA or job.precision == "bf16",
     )
     return trainer(job.base, settings, dataset(_ordered(job)))
 
@@ -78,7 +81,8 @@ def _trainer(job: Job, folder: str) -> CountingTrainer:
 def trainer(base: str, settings: SFTConfig, train: Dataset, valid: Dataset | None = None) -> CountingTrainer:
     """With LoRA on all linear layers, at the rank and alpha that every contender has."""
     folder = locate(base)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=DTYPE, attn_implementation="sdpa")
+    dtype = torch.bfloat16 if settings.bf16 else torch.float32
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa")
     lora = LoraConfig(r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
     return CountingTrainer(
         model=model,
@@ -91,7 +95,7 @@ def trainer(base: str, settings: SFTConfig, train: Dataset, valid: Dataset | Non
 
 
 def common_settings(folder: str, batch_size: int, rate: float, seed: int, *, grouped: bool) -> dict[str, Any]:
-    """All settings but how long is trained, how the rate goes and in which order rows come if they are not grouped."""
+    """All but how long is trained, in what precision, how the rate goes, and in which order rows come ungrouped."""
     return {
         "output_dir": folder,
         "per_device_train_batch_size": batch_size,
@@ -101,7 +105,6 @@ def common_settings(folder: str, batch_size: int, rate: float, seed: int, *, gro
         "completion_only_loss": True,
         "learning_rate": rate,
         "seed": seed,
-        "bf16": CUDA,
         "use_cpu": not CUDA,
         "dataloader_pin_memory": CUDA,
         "gradient_checkpointing": False,
