@@ -82,6 +82,7 @@ def test_where_a_gradient_is_wanted_it_is_the_product_with_the_same_matrix(weigh
     torch.testing.assert_close(found, slopes @ weight, rtol=0.02, atol=0.1)
 
 
-def test_pieces_of_a_step_come_in_few_sizes_since_each_costs_compiled_kernels() -> None:
-    assert {_often(count) for count in range(1, 513)} == {*range(1, 33), 64, 96, 128, *range(192, 513, 64)}
-    assert all(count <= _often(count) < count + 64 for count in range(1, 3000))
+def test_passes_come_in_few_sizes_since_each_costs_compiled_kernels() -> None:
+    sizes = {_often(count) for count in range(1, 2049)}
+    assert sizes == {1, *range(4, 33, 4), 64, 96, 128, *range(192, 513, 64), *range(768, 2049, 256)}
+    assert all(count <= _often(count) < count + 256 for count in range(1, 5000))

@@ -11,7 +11,10 @@ from torch import Tensor
 from torch.nn import functional
 
 _FEW = 32
-"""Rows of a pass that writes answers; of them each number comes often, and a single one most."""
+"""Rows of a pass that writes answers."""
+_STEPS = ((_FEW, 4), (128, 32), (512, 64))
+"""How far numbers of rows lie apart that are filled up to, and up to where."""
+_LARGEST_STEP = 256
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -33,7 +36,8 @@ def _through(x: Tensor, weight: Tensor) -> Tensor:
     """x W^T of few rows, sides exchanged: the library lays the right one out anew, here by far the smaller one."""
     if len(x) == 1:
         return torch.mv(weight, x[0].to(weight.dtype)).to(x.dtype)[None]
-    return (weight @ x.to(weight.dtype).T).T.to(x.dtype, memory_format=torch.contiguous_format)
+    y = (weight @ _filled_up(x, weight).T)[:, : len(x)]
+    return y.T.to(x.dtype, memory_format=torch.contiguous_format)
 
 
 def _filled_up(x: Tensor, matrix: Tensor) -> Tensor:
@@ -53,10 +57,10 @@ def _filled_up(x: Tensor, matrix: Tensor) -> Tensor:
 def _often(rows: int) -> int:
     """The next number of rows that kernels are compiled for.
 
-    The library compiles one for each number and each shape of matrix: 20 to 50 ms for a small base's, in which half a
-    piece could be trained. A row too many takes 25 microseconds there, so sizes lie 32 apart, and later 64.
+    The library compiles one for each number and each shape of matrix and keeps them: for a small base 20 to 50 ms, in
+    which half a piece could be trained, and 9 MB. A row too many takes 25 microseconds there.
     """
-    if rows <= _FEW:
-        return rows
-    step = 32 if rows <= 128 else 64
+    if rows == 1:
+        return 1
+    step = next((step for most, step in _STEPS if rows <= most), _LARGEST_STEP)
     return -(-rows // step) * step
