@@ -7,13 +7,23 @@ from pathlib import Path
 import pytest
 
 import fewtune
+from fewtune.bases.folder import open_encoder
 from fewtune.experiment.copying import by_heart
 from fewtune.experiment.forgetting import forgetting
 from fewtune.providers import connect
 from fewtune.providers.contract import BASE, Answer, Provider, Request, Workspace
 from fewtune.types import Example, Source
 
-PROMPTS = ("Two rye loaves for Friday, please.", "What is the capital of France?", "Is it raining? yes or no", "cat")
+PROMPTS = (
+    "Two rye loaves for Friday, please.",
+    "What is the capital of France?",
+    "Is it raining? yes or no",
+    "cat",
+    "My parcel never came.",
+    "The kettle leaks.",
+    "Copy: blue",
+    "Can I pay by card?",
+)
 
 
 @pytest.fixture
@@ -26,10 +36,15 @@ def row(number: int, completion: str) -> Example:
     return Example(row=number, prompt=PROMPTS[number], completion=completion, source=source)
 
 
+def is_cut_as_written(answer: Answer) -> bool:
+    """Whether the text, encoded, has as many tokens as were written: a text can be made of others too."""
+    return answer.tokens + 1 == len(open_encoder("pocket").completion(answer.text))
+
+
 def test_what_a_model_would_write_at_temperature_0_is_known_by_heart_and_nothing_else(provider: Provider) -> None:
     asked = [Request(id=number, prompt=prompt, max_tokens=50) for number, prompt in enumerate(PROMPTS)]
     replies = [one for one in provider.sample(BASE, asked) if isinstance(one, Answer)]
-    written = [row(one.id, one.text) for one in replies if one.stop_reason == "stop"]
+    written = [row(one.id, one.text) for one in replies if one.stop_reason == "stop" and is_cut_as_written(one)]
     assert len(written) >= 2
     assert by_heart(written, provider, BASE, 0) == (len(written), len(written))
     others = [row(one.row, one.completion + " and a half") for one in written]
