@@ -58,7 +58,7 @@ def main() -> None:
     print("| data | adapted | validation loss | test loss | seconds | times faster |")
     print("| --- | --- | --- | --- | --- | --- |")
     for path in arguments.data:
-        parts = _few_of_each_label(path) if path.is_dir() else _split(path, arguments.max_rows)
+        parts = _few_of_each_label(path) if path.is_dir() else split(path, arguments.max_rows)
         rows = list(_rows(base, path.stem, parts, arguments.epochs))
         for row in rows:
             speed = rows[0].seconds / row.seconds
@@ -69,9 +69,10 @@ def main() -> None:
             )
 
 
-def _split(path: Path, most: int) -> Parts:
-    split = prepare_rows(RunSettings(data=str(path))).split
-    return split.train[:most], split.valid[:most], split.test[:most]
+def split(path: Path, most: int | None = None) -> Parts:
+    """As a run splits the file, with so many rows of each part at most."""
+    parts = prepare_rows(RunSettings(data=str(path))).split
+    return parts.train[:most], parts.valid[:most], parts.test[:most]
 
 
 def _few_of_each_label(folder: Path) -> Parts:
@@ -94,13 +95,13 @@ def _rows(base: BaseModel, name: str, parts: Parts, epochs: int) -> Iterator[Row
         tasks = {n: Task(plan=p, seed=0, train=tuple(train_rows), valid=tuple(valid)) for n, p in plans.items()}
         trainings = {name: begin(base, task) for name, task in tasks.items()}
         started = time.perf_counter()
-        best_loss, adapter = _best(base, trainings)
+        best_loss, adapter = best(base, trainings)
         seconds = time.perf_counter() - started
         loss = mean_loss(measure(base, test, adapter))
         yield Row(data=name, adapt_top=share, valid_loss=best_loss, test_loss=loss, seconds=seconds)
 
 
-def _best(base: BaseModel, trainings: dict[str, Training]) -> tuple[float, Adapter]:
+def best(base: BaseModel, trainings: dict[str, Training]) -> tuple[float, Adapter]:
     """Lowest validation loss over rates and epochs, and the adapter that had it."""
     found: list[tuple[float, Adapter]] = []
     targets = {name: training.task.steps for name, training in trainings.items()}
