@@ -35,7 +35,7 @@ from fewtune.types import Example, Plan
 DATA = ROOT.parent / "shared" / "data" / "banking77"
 ROWS_A_LABEL = 8
 PLAN = Plan(learning_rate=1e-3, epochs=8, batch_size=8, rank=16, alpha=32, cooldown=0.3, prompt_loss_weight=0.1)
-"""That of the example tickets (bench.worth); nothing was chosen on this task."""
+"""That of the example tickets before their base read messages; nothing was chosen on this task."""
 SHOTS = 8
 LONGEST = 32
 """Tokens of an answer; the longest intent has fewer."""

@@ -20,7 +20,8 @@ from jinja2 import Environment, StrictUndefined
 
 from fewtune.data.encode import PLAIN_FRAME, Frame
 from fewtune.engine.base_model import load
-from fewtune.engine.sampler import Continuation, Prompt, generate
+from fewtune.engine.continuation import Continuation, Prompt
+from fewtune.engine.sampler import generate
 from pretraining.corpus import HELD_OUT_LINES
 from pretraining.export import open_model
 from pretraining.model import CONTEXT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fewtune.data.encode import PLAIN_FRAME
 from pretraining import book_exercises, note_exercises, written_exercises
@@ -28,19 +28,6 @@ class Piece:
     trained: bool
 
 
-@dataclass(frozen=True, kw_only=True)
-class Written:
-    """How much of the exercises is on written texts of today."""
-
-    share: float = 0.0
-    """Of the groups."""
-    learnt: float = 1.0
-    """Share of those groups whose texts are learnt as well as the answers."""
-
-
-NOTHING_WRITTEN = Written()
-
-
 def pages(book: Book) -> list[Page]:
     """The book's paragraphs that are neither headings nor too long, each on one line."""
     paragraphs = (" ".join(paragraph.split()) for paragraph in book.text.split("\n\n"))
@@ -48,21 +35,18 @@ def pages(book: Book) -> list[Page]:
     return [page for page in made if page.sentences]
 
 
-def groups(
-    pages: Sequence[Page], count: int, rng: random.Random, written: Written = NOTHING_WRITTEN
-) -> Iterator[list[Piece]]:
-    """`count` framed groups; each ends where the end token goes."""
+def groups(pages: Sequence[Page], count: int, rng: random.Random, written_share: float = 0.0) -> Iterator[list[Piece]]:
+    """`count` framed groups, a share of them on the written texts; each ends where the end token goes."""
     for _ in range(count):
-        group = draw(pages, rng, written)
+        group = draw(pages, rng, written_share)
         if group:
             yield framed(group)
 
 
-def draw(pages: Sequence[Page], rng: random.Random, written: Written = NOTHING_WRITTEN) -> list[Exercise]:
+def draw(pages: Sequence[Page], rng: random.Random, written_share: float = 0.0) -> list[Exercise]:
     """Exercises of one kind, on pages of one book or on the written texts."""
-    # Where a share is nothing or all, nothing is drawn for it: the exercises of earlier runs stay as they were.
-    kinds = written_exercises.KINDS if written.share and rng.random() < written.share else _KINDS
-    only_answers = written.learnt < 1 and rng.random() >= written.learnt
+    # Without written texts nothing is drawn here: the first run's exercises stay as they were.
+    kinds = written_exercises.KINDS if written_share and rng.random() < written_share else _KINDS
     (kind,) = rng.choices(list(kinds), weights=list(kinds.values()))
     make = kind(rng)
     wanted = 1 if rng.random() < ALONE_SHARE else rng.randint(2, LARGEST_GROUP)
@@ -72,7 +56,7 @@ def draw(pages: Sequence[Page], rng: random.Random, written: Written = NOTHING_W
         page = Page(page.book, with_curly_quotes(page.paragraph, rng))
         exercise = make(page, rng)
         if exercise and exercise.prompt.strip() and exercise.answer.strip():
-            made.append(replace(exercise, prompt_learnt=False) if only_answers else exercise)
+            made.append(exercise)
         if len(made) == wanted:
             break
     return made

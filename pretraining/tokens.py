@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 
 from fewtune.data.encode import BEGIN_TOKEN, END_TOKEN, SPECIAL_TOKENS
 from pretraining.corpus import Book, is_held_out, passages, read_books, with_curly_quotes
-from pretraining.exercises import NOTHING_WRITTEN, Written, groups, pages
+from pretraining.exercises import groups, pages
 from pretraining.tokenizer import load
 
 Ids = NDArray[np.uint16]
@@ -36,11 +36,11 @@ class Streams:
     exercises: Ids
 
 
-def prepare(corpus: Path, work: Path, seed: int, written: Written = NOTHING_WRITTEN) -> Streams:
+def prepare(corpus: Path, work: Path, seed: int, written_share: float = 0.0) -> Streams:
     """Write both streams to `work`, unless they are there. Raises OSError or ValueError for an unreadable corpus."""
     paths = work / "prose.npy", work / "exercises.npy"
     if not all(path.exists() for path in paths):
-        for path, ids in zip(paths, _streams(corpus, work, seed, written), strict=True):
+        for path, ids in zip(paths, _streams(corpus, work, seed, written_share), strict=True):
             temporary = path.with_suffix(".partial.npy")
             np.save(temporary, ids)
             os.replace(temporary, path)
@@ -48,12 +48,12 @@ def prepare(corpus: Path, work: Path, seed: int, written: Written = NOTHING_WRIT
     return Streams(prose=prose, exercises=exercises)
 
 
-def _streams(corpus: Path, work: Path, seed: int, written: Written) -> tuple[Ids, Ids]:
+def _streams(corpus: Path, work: Path, seed: int, written_share: float) -> tuple[Ids, Ids]:
     """Passages and groups of all training books, each shuffled among themselves."""
     prose: list[Ids] = []
     exercises: list[Ids] = []
     books = (book for book in read_books(corpus) if not is_held_out(book))
-    with ProcessPoolExecutor(initializer=_open, initargs=(work, seed, written)) as pool:
+    with ProcessPoolExecutor(initializer=_open, initargs=(work, seed, written_share)) as pool:
         for passages_of, groups_of in pool.map(_book_ids, books, chunksize=4):
             prose += passages_of
             exercises += groups_of
@@ -67,14 +67,14 @@ def _streams(corpus: Path, work: Path, seed: int, written: Written) -> tuple[Ids
 
 _tokenizer: Tokenizer
 _seed: int
-_written: Written
+_written_share: float
 
 
-def _open(work: Path, seed: int, written: Written) -> None:
+def _open(work: Path, seed: int, written_share: float) -> None:
     """In a child: its own tokenizer."""
-    global _tokenizer, _seed, _written
+    global _tokenizer, _seed, _written_share
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    _tokenizer, _seed, _written = load(work), seed, written
+    _tokenizer, _seed, _written_share = load(work), seed, written_share
 
 
 def _book_ids(book: Book) -> tuple[list[Ids], list[Ids]]:
@@ -88,7 +88,7 @@ def _group_ids(book: Book, rng: random.Random) -> Iterator[Ids]:
     found = pages(book)
     if not found:
         return
-    for group in groups(found, EXERCISE_GROUPS, rng, _written):
+    for group in groups(found, EXERCISE_GROUPS, rng, _written_share):
         ids = [_BEGIN | UNTRAINED]
         for piece in group:
             encoded = _tokenizer.encode(piece.text, add_special_tokens=False).ids

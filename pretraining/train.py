@@ -23,7 +23,6 @@ from torch.nn import functional
 from pretraining import checkpoint
 from pretraining.checkpoint import Mark
 from pretraining.corpus import Book, is_held_out, read_books
-from pretraining.exercises import Written
 from pretraining.measure import Measure, bits_per_byte, computes_in_bf16, matrix_rate, measures
 from pretraining.model import CONTEXT, HEAD_WIDTH, Llama, Shape
 from pretraining.optimizer import optimizers
@@ -56,13 +55,7 @@ class Recipe:
     """Of the usual peak rates; less for weights that have come to rest."""
     written_share: float = 0.0
     """Share of the groups of exercises that are on written texts of today."""
-    text_share: float = 1.0
-    """Share of those groups whose texts are learnt as well as the answers."""
     seed: int = 0
-
-    @property
-    def written(self) -> Written:
-        return Written(share=self.written_share, learnt=self.text_share)
 
     @property
     def rows(self) -> int:
@@ -127,7 +120,7 @@ def train(
 ) -> Llama:
     """Train to the recipe's last step, or to `until`, from the newest checkpoint where there is one."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    rows_of = reader(recipe, prepare(corpus, work, recipe.seed, recipe.written), device)
+    rows_of = reader(recipe, prepare(corpus, work, recipe.seed, recipe.written_share), device)
     torch.manual_seed(recipe.seed)
     model = Llama(recipe.shape).to(device)
     if recipe.start:
@@ -228,7 +221,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kept-share", type=float, default=1.0, help="of the way from --start, in what is exported")
     parser.add_argument("--peak-share", type=float, default=1.0, help="of the usual peak rates")
     parser.add_argument("--written-share", type=float, default=0.0, help="share of exercises on written texts of today")
-    parser.add_argument("--text-share", type=float, default=1.0, help="share of those whose texts are learnt as well")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--until", type=int, help="stop at this step; the same command without it goes on")
     parser.add_argument("--measure-every", type=int, default=0, help="steps between looks at the held-out books")
@@ -237,7 +229,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _shares(given: argparse.Namespace) -> tuple[float, ...]:
-    return given.exercise_mix, given.exercise_share, given.written_share, given.text_share, given.kept_share
+    return given.exercise_mix, given.exercise_share, given.written_share, given.kept_share
 
 
 def _shape(text: str) -> Shape:
@@ -257,7 +249,7 @@ def main() -> None:
     if given.steps < 1 or given.tokens_per_step < CONTEXT or given.peak_share <= 0:
         parser.error(f"--steps is at least 1, --tokens-per-step at least {CONTEXT}, --peak-share more than 0")
     if not all(0 <= share <= 1 for share in _shares(given)):
-        parser.error("--exercise-mix, --exercise-share, --written-share, --text-share and --kept-share are from 0 to 1")
+        parser.error("--exercise-mix, --exercise-share, --written-share and --kept-share are from 0 to 1")
     if given.kept_share < 1 and not given.start:
         parser.error("--kept-share is of the way from --start, which is not given")
     recipe = Recipe(
@@ -270,7 +262,6 @@ def main() -> None:
         kept_share=given.kept_share,
         peak_share=given.peak_share,
         written_share=given.written_share,
-        text_share=given.text_share,
         seed=given.seed,
     )
     torch.set_float32_matmul_precision("high")

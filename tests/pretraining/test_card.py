@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fewtune.bases.folder import locate
+from pretraining.card import SAMPLE_PROMPTS, samples
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = {"pocket": locate("pocket"), "satchel": ROOT / "bases" / "satchel"}
@@ -56,3 +57,9 @@ def test_what_the_base_is_worth_stands_in_the_card(card: str, records: Path) -> 
         for measure, folds in measures.items():
             mean = sum(folds) / len(folds)
             assert (f"{mean:.3f}" if "loss" in measure else f"{100 * mean:.1f} %") in row
+
+
+def test_each_sample_begins_with_its_prompt_and_goes_on() -> None:
+    found = list(samples(locate("pocket")))
+    assert [prompt for prompt, _ in found] == list(SAMPLE_PROMPTS)
+    assert all(text.startswith(prompt) and len(text) > len(prompt) + 100 for prompt, text in found)

@@ -80,14 +80,7 @@ def test_every_note_says_what_is_written_down_of_it() -> None:
 
 def test_exercises_on_them_learn_the_text_and_its_answer(corpus: Path) -> None:
     book: Book = next(read_books(corpus))
-    groups = list(exercises.groups(exercises.pages(book), 60, random.Random(0), exercises.Written(share=1.0)))
+    groups = list(exercises.groups(exercises.pages(book), 60, random.Random(0), written_share=1.0))
     learnt = [all(piece.trained for piece in group) for group in groups]
     assert any(learnt)
     assert all(piece.trained for group in groups for piece in group[1::2])
-
-
-def test_texts_that_are_not_learnt_leave_only_answers_to_learn(corpus: Path) -> None:
-    book: Book = next(read_books(corpus))
-    groups = list(exercises.groups(exercises.pages(book), 60, random.Random(0), exercises.Written(share=1.0, learnt=0)))
-    assert groups
-    assert all(piece.trained == bool(place % 2) for group in groups for place, piece in enumerate(group))
