@@ -60,6 +60,9 @@ class TestChosen:
         with pytest.raises(UsageError, match=r"FEWTUNE_PRECISION: On CUDA .* in bf16"):
             chosen("fp32", CUDA)
 
+    def test_this_machines_device_is_told_with_its_numbers(self) -> None:
+        assert "fp32" in told() or "bf16" in told()
+
     def test_what_is_used_is_told(self, monkeypatch: pytest.MonkeyPatch, bf16_anywhere: None) -> None:
         monkeypatch.setattr(precision.devices, "best", lambda: CPU)
         monkeypatch.setattr(precision.devices, "cores", lambda: 2)
