@@ -21,7 +21,7 @@ from pydantic_settings import (
 )
 
 from fewtune.errors import UsageError, from_os_error
-from fewtune.types import Precision
+from fewtune.types import Precision, precision_of
 
 FILE_NAME = "fewtune.toml"
 
@@ -56,8 +56,7 @@ class Settings(BaseSettings):
 
     @property
     def base_precision(self) -> Precision | None:
-        """What both settings together ask for."""
-        return "4bit" if self.four_bit else self.precision
+        return precision_of(self.four_bit, self.precision)
 
     @classmethod
     def settings_customise_sources(

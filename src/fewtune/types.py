@@ -10,6 +10,11 @@ Precision = Literal["fp32", "bf16", "4bit"]
 """In which numbers a base's matrices are kept on this machine."""
 
 
+def precision_of(four_bit: bool, otherwise: Precision | None) -> Precision | None:
+    """What the two settings together ask for; None leaves it to the device."""
+    return "4bit" if four_bit else otherwise
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
     """Where a row came from, as the user would look it up."""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -334,3 +336,26 @@ class TestPreferenceLoss:
     def test_far_off_margins_do_not_overflow(self) -> None:
         far = torch.tensor([[-1e6, 0.0], [0.0, -1e6]])
         assert losses.preference(far, torch.zeros(2, 2), 1.0).tolist() == 2e6 / 2
+
+
+_ONE_GRADIENT = """
+import sys
+import torch
+from fewtune.data.encode import Encoded
+from fewtune.engine.base_model import load
+from fewtune.engine.gradient import Adapters, Share, gradient
+
+base = load("pocket")
+size = sum(8 * (site.inputs + site.outputs) for group in base.body.groups for site in group.sites)
+adapters = Adapters(weights=torch.ones(1, size).numpy(), scales=(1.0,), rank=8, first=0)
+row = Encoded(row=0, ids=(1, 40, 41, 42), prompt_length=2)
+share = Share(slot=0, examples=(row,), total=2.0, prompt_loss_weight=0.0, beta=0.1, reference=None)
+found, _ = gradient(base, adapters, [share])
+assert found.any()
+print(*(name for name in ("sympy", "transformers") if name in sys.modules))
+"""
+
+
+def test_the_first_gradient_of_the_built_in_base_imports_nothing_that_takes_seconds() -> None:
+    ran = subprocess.run([sys.executable, "-c", _ONE_GRADIENT], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == []

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from fewtune.types import Precision
+from fewtune.types import Precision, precision_of
 
 Values = tuple[float, ...] | str
 """A list, or a range as it is typed: `1e-4..3e-3 log`."""
@@ -163,7 +163,7 @@ class RunSettings:
 
     @property
     def base_precision(self) -> Precision | None:
-        return "4bit" if self.four_bit else self.precision
+        return precision_of(self.four_bit, self.precision)
 
     @property
     def answering(self) -> dict[str, Any]:
