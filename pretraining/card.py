@@ -25,6 +25,7 @@ from fewtune.engine.sampler import generate
 from pretraining.corpus import HELD_OUT_LINES
 from pretraining.export import open_model
 from pretraining.model import CONTEXT
+from pretraining.refusal import told
 from pretraining.tokenizer import VOCABULARY_SIZE
 from pretraining.train import flops_per_token, recipe_of
 
@@ -131,8 +132,9 @@ def main() -> None:
     parser.add_argument("--base", type=Path, required=True, help="the exported folder; its README.md is written")
     parser.add_argument("--records", type=Path, required=True, help="log, run, measured, scaling, worth, episodes")
     given = parser.parse_args()
-    text = card(given.work, given.base, given.records)
-    (given.base / "README.md").write_text(text)
+    with told():
+        text = card(given.work, given.base, given.records)
+        (given.base / "README.md").write_text(text)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from pretraining import checkpoint, tokenizer
 from pretraining.checkpoint import Mark
 from pretraining.model import CONTEXT, EPSILON, HEAD_WIDTH, ROPE_THETA, Llama, Shape
 from pretraining.optimizer import optimizers
+from pretraining.refusal import told
 from pretraining.train import recipe_of
 
 CHAT_TEMPLATE = (
@@ -90,8 +91,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    model, _ = open_model(given.work)
-    write_base(model, recipe_of(given.work).shape, given.work, given.out)
+    with told():
+        model, _ = open_model(given.work)
+        write_base(model, recipe_of(given.work).shape, given.work, given.out)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pretraining.export import open_model
 from pretraining.measure import bits_per_byte, measures
+from pretraining.refusal import told
 from pretraining.tokenizer import load
 from pretraining.train import held_out
 
@@ -21,12 +22,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--records", type=Path, required=True, help="measured.json is written there")
     given = parser.parse_args()
-    model, _ = open_model(given.work)
-    measured = [
-        {"title": book.title, "author": book.author, "bits_per_byte": bits_per_byte(model, book)}
-        for book in measures(held_out(given.corpus), load(given.work))
-    ]
-    (given.records / "measured.json").write_text(json.dumps(measured, indent=1) + "\n")
+    with told():
+        model, _ = open_model(given.work)
+        measured = [
+            {"title": book.title, "author": book.author, "bits_per_byte": bits_per_byte(model, book)}
+            for book in measures(held_out(given.corpus), load(given.work))
+        ]
+        (given.records / "measured.json").write_text(json.dumps(measured, indent=1) + "\n")
 
 
 if __name__ == "__main__":

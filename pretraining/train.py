@@ -10,7 +10,6 @@ import argparse
 import json
 import math
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -26,6 +25,7 @@ from pretraining.corpus import Book, is_held_out, read_books
 from pretraining.measure import Measure, bits_per_byte, computes_in_bf16, matrix_rate, measures
 from pretraining.model import CONTEXT, HEAD_WIDTH, Llama, Shape
 from pretraining.optimizer import optimizers
+from pretraining.refusal import told
 from pretraining.tokenizer import load
 from pretraining.tokens import UNTRAINED, Streams, prepare, windows
 
@@ -265,11 +265,11 @@ def main() -> None:
         seed=given.seed,
     )
     torch.set_float32_matmul_precision("high")
-    given.work.mkdir(parents=True, exist_ok=True)
-    if not (given.work / "tokenizer.json").exists():
-        shutil.copy(POCKET / "tokenizer.json", given.work)
-    (given.work / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2))
-    try:
+    with told():
+        given.work.mkdir(parents=True, exist_ok=True)
+        if not (given.work / "tokenizer.json").exists():
+            shutil.copy(POCKET / "tokenizer.json", given.work)
+        (given.work / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2))
         train(
             recipe,
             given.corpus,
@@ -278,8 +278,6 @@ def main() -> None:
             measure_every=given.measure_every,
             compiled=not given.eager,
         )
-    except (OSError, ValueError) as error:
-        sys.exit(f"pretraining: {error}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import platformdirs
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -51,7 +52,7 @@ class Settings(BaseSettings):
     @classmethod
     def _is_one(cls, precision: str | None, info: ValidationInfo) -> str | None:
         if precision and info.data.get("four_bit"):
-            raise ValueError("four_bit is set too, and a base is kept in one precision")
+            raise PydanticCustomError("two_precisions", "four_bit is set too, and a base is kept in one precision")
         return precision
 
     @property

@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from multiprocessing import get_context
 from pathlib import Path
 from signal import SIGKILL
+from types import ModuleType
 from unittest.mock import patch
 
 import pytest
@@ -19,7 +20,7 @@ from transformers import LlamaForCausalLM
 
 from fewtune.engine import base_model
 from fewtune.engine.attention import PackedAttention
-from pretraining import checkpoint, export, tokenizer
+from pretraining import card, checkpoint, export, held_out, tokenizer
 from pretraining.corpus import is_held_out, read_books
 from pretraining.measure import bits_per_byte, computes_in_bf16, measures
 from pretraining.model import CONTEXT, Llama, Shape
@@ -254,3 +255,17 @@ def test_a_disk_that_fills_leaves_the_checkpoint_before(
         train(TINY, corpus, work, until=3, compiled=False)
     assert checkpoint.resume(work, Llama(SHAPE), []).step == 1
     assert checkpoint.resume(work, train(TINY, corpus, work, compiled=False), []).step == TINY.steps
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [(export, ("--out",)), (card, ("--base", "--records")), (held_out, ("--corpus", "--records"))],
+    ids=["export", "card", "held_out"],
+)
+def test_a_work_folder_without_a_checkpoint_is_told_in_one_line(
+    command: ModuleType, options: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = [part for option in options for part in (option, str(tmp_path))]
+    monkeypatch.setattr(sys, "argv", ["command", "--work", str(tmp_path), *given])
+    with pytest.raises(SystemExit, match=r"^pretraining: .* has no checkpoint; train first\.$"):
+        command.main()
