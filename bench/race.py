@@ -8,7 +8,8 @@ from typing import Any
 
 import altair as alt
 
-from fewtune.report.drawing import INK, SERIES, data, to_svg
+from fewtune.report.drawing import data, to_svg
+from fewtune.report.palette import INK, SERIES
 
 HEADINGS = ("contender", "epochs trained", "seconds", "CPU seconds", "faster", "lowest loss", "against the grid's")
 _COLOURS = (INK, *SERIES)

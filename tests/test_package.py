@@ -73,3 +73,10 @@ def test_every_public_name_can_be_had() -> None:
 
     for name in fewtune.__all__:
         assert getattr(fewtune, name) is not None
+
+
+def test_what_begins_a_run_imports_nothing_that_only_draws_or_trains() -> None:
+    slow = {"altair", "vl_convert", "torch"}
+    code = f"import sys, fewtune.experiment.face, fewtune.experiment.run; print(*{slow} & {{*sys.modules}})"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == []

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from fewtune.report import charts, curves, step_curves
-from fewtune.report.drawing import spread
+from fewtune.report.spread import spread
 from fewtune.report.summary import CurvePoint, Summary
 from fewtune.report.views import views
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import math
 from xml.etree import ElementTree
 
-from fewtune.report.drawing import SERIES
 from fewtune.report.live import LiveCurve, Points, live_curves
+from fewtune.report.palette import SERIES
 
 FALLING: Points = tuple((step / 100, 4.0 - step / 100) for step in range(1, 151))
 

@@ -33,7 +33,6 @@ from fewtune.providers.contract import BASE, Chunk, Provider, Request
 from fewtune.providers.refusal import answered
 from fewtune.report import html
 from fewtune.report.notebook import summary_html
-from fewtune.report.pictures import write_charts
 from fewtune.report.prediction_files import write_predictions
 from fewtune.report.summary import Summary, TrialLine
 from fewtune.search.budget import Budget
@@ -124,6 +123,9 @@ class Run:
 
     def write_charts(self, folder: str | Path) -> list[Path]:
         """Every chart of the report as SVG and PNG into `folder`, which is made."""
+        # Only here, as in the report: what draws takes most of a second to import.
+        from fewtune.report.pictures import write_charts
+
         return write_charts(self.summary, Path(folder))
 
     @cached_property

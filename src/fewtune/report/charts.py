@@ -13,9 +13,10 @@ from typing import Any
 import altair as alt
 
 from fewtune.report import metrics, tables, words
-from fewtune.report.drawing import DIM, INK, SERIES, data, to_svg, unchecked
+from fewtune.report.drawing import data, to_svg, unchecked
 from fewtune.report.importance import Importance
 from fewtune.report.metrics import Metric
+from fewtune.report.palette import DIM, INK, SERIES
 from fewtune.report.summary import Summary
 
 _NAMES = 175

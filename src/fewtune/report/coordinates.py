@@ -11,7 +11,8 @@ from typing import Any
 import altair as alt
 
 from fewtune.report import words
-from fewtune.report.drawing import DIM, INK, PAPER, RULE, SERIES, Datasets, to_svg
+from fewtune.report.drawing import Datasets, to_svg
+from fewtune.report.palette import DIM, INK, PAPER, RULE, SERIES
 from fewtune.report.parameter import Parameter
 from fewtune.report.scatters import Row, layered, panels
 from fewtune.report.trials import Trials

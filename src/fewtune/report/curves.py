@@ -11,8 +11,10 @@ from typing import Any
 import altair as alt
 
 from fewtune.report import tables, words
-from fewtune.report.drawing import DIM, INK, SERIES, Datasets, spread, to_svg, unchecked
+from fewtune.report.drawing import Datasets, to_svg, unchecked
+from fewtune.report.palette import DIM, INK, SERIES
 from fewtune.report.scatters import layered
+from fewtune.report.spread import spread
 from fewtune.report.summary import CurvePoint, Summary, TrialLine
 
 _TRAIN_POINTS = 80

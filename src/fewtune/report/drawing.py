@@ -1,11 +1,10 @@
-"""What all charts share: colours that follow the page, one quiet style, and the way from a chart to SVG."""
+"""What all charts share: one quiet style, and the way from a chart to SVG."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from itertools import pairwise
 from typing import Any
 from xml.etree import ElementTree
 
@@ -13,21 +12,8 @@ import altair as alt
 import vl_convert  # pyright: ignore[reportMissingTypeStubs]
 from altair.utils.schemapi import debug_mode
 
+from fewtune.report.palette import DIM, FONT, INK, RULE
 from fewtune.report.words import printable
-
-INK = "var(--ink, #1d1c1a)"
-DIM = "var(--dim, #66625b)"
-RULE = "var(--rule, #e4e0d8)"
-PAPER = "var(--paper, #fdfcfa)"
-SERIES = (
-    "var(--series-1, #0067b1)",
-    "var(--series-2, #c2570c)",
-    "var(--series-3, #007f5f)",
-    "var(--series-4, #a23f8a)",
-    "var(--series-5, #8a6d00)",
-)
-"""Told apart by people with any of the common colour blindnesses, and never the only sign of anything."""
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
 
 _TOO_FINE = re.compile(r"(\.\d)\d+")
 """Digits of a coordinate past a tenth of a pixel."""
@@ -93,13 +79,3 @@ def to_svg(chart: Any, label: str, datasets: Mapping[str, list[dict[str, Any]]] 
     root.attrib |= {"width": "100%", "style": f"max-width: {widest:.0f}px"}
     root.attrib |= {"role": "img", "aria-label": printable(label)}
     return ElementTree.tostring(root, encoding="unicode")
-
-
-def spread(heights: list[float], gap: float) -> list[float]:
-    """Labels' heights, moved apart so that no two are nearer than `gap`; their order stays."""
-    order = sorted(range(len(heights)), key=lambda index: heights[index])
-    placed = list(heights)
-    for below, above in pairwise(order):
-        placed[above] = max(placed[above], placed[below] + gap)
-    shift = sum(placed[index] - heights[index] for index in order) / max(len(order), 1)
-    return [height - shift for height in placed]

@@ -15,11 +15,9 @@ from fewtune.report import (
     first_screen,
     metrics,
     page_script,
-    pictures,
     predictions,
     snippets,
     tables,
-    views,
     words,
 )
 from fewtune.report.summary import Summary
@@ -34,6 +32,9 @@ _SCRIPTS = ("predictions.js", "page.js")
 
 def render(summary: Summary) -> str:
     """The whole page. Every text of the run is escaped, and the page forbids itself to load or run anything else."""
+    # Only here: what draws takes most of a second to import, and the training comes first.
+    from fewtune.report import pictures, views
+
     found = predictions.predictions(summary)
     scripts = [page_script.script(name) for name in _SCRIPTS]
     return (

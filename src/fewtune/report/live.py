@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from html import escape
 
 from fewtune.report import words
-from fewtune.report.drawing import DIM, FONT, INK, RULE, SERIES, spread
+from fewtune.report.palette import DIM, FONT, INK, RULE, SERIES
+from fewtune.report.spread import spread
 
 _WIDTH, _HEIGHT = 520, 240
 _UNIT = "loss, nats a token"

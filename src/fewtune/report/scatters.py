@@ -9,8 +9,9 @@ from typing import Any
 import altair as alt
 
 from fewtune.report import words
-from fewtune.report.drawing import INK, PAPER, SERIES, Datasets, to_svg
+from fewtune.report.drawing import Datasets, to_svg
 from fewtune.report.importance import importance
+from fewtune.report.palette import INK, PAPER, SERIES
 from fewtune.report.parameter import Parameter
 from fewtune.report.trials import Trials
 

@@ -7,7 +7,8 @@ from typing import Any
 import altair as alt
 
 from fewtune.report import words
-from fewtune.report.drawing import DIM, INK, SERIES, data, to_svg
+from fewtune.report.drawing import data, to_svg
+from fewtune.report.palette import DIM, INK, SERIES
 from fewtune.report.summary import MoreData, Summary
 
 _HEIGHT = 200

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import altair as alt
 
 from fewtune.report import words
-from fewtune.report.drawing import INK, Datasets, to_svg
+from fewtune.report.drawing import Datasets, to_svg
+from fewtune.report.palette import INK
 from fewtune.report.scatters import Row, layered, losses_axis, marked
 from fewtune.report.summary import Summary, TrialLine
 from fewtune.report.trials import Trials

@@ -9,7 +9,8 @@ from typing import Any
 import altair as alt
 
 from fewtune.report import tables, words
-from fewtune.report.drawing import DIM, SERIES, data, to_svg, unchecked
+from fewtune.report.drawing import data, to_svg, unchecked
+from fewtune.report.palette import DIM, SERIES
 from fewtune.report.summary import CurvePoint, Summary
 
 _MOST_POINTS = 240
