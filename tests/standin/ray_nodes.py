@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,7 +31,11 @@ class TwoNodes:
             self._killed = False
 
     def kill_one(self) -> None:
-        """At once, with all processes on it."""
+        """At once, with all processes on it: those that train first, which would outlive the node by a moment."""
+        for started in self._second.all_processes["raylet"]:
+            for process in _descendants(started.process.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
         self._cluster.remove_node(self._second, allow_graceful=False)
         self._killed = True
 
@@ -45,6 +51,13 @@ class TwoNodes:
 
     def close(self) -> None:
         self._cluster.shutdown()
+
+
+def _descendants(process: int) -> Iterator[int]:
+    with suppress(OSError):
+        for child in Path(f"/proc/{process}/task/{process}/children").read_text().split():
+            yield int(child)
+            yield from _descendants(int(child))
 
 
 @contextmanager
