@@ -27,10 +27,10 @@ def test_measuring_the_speed_leaves_the_base_as_it_was(
     assert measure(llama, rows) == before
 
 
-def test_the_speed_is_measured_for_a_second_unless_the_plan_ends_before(
+def test_the_speed_is_measured_for_a_fifth_of_a_second_unless_the_plan_ends_before(
     llama: BaseModel, encode: Callable[[BaseModel], tuple[Encoded, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By a clock that moves a quarter of a second each time that it is read, so that each part takes as long."""
+    """By a clock that moves a sixteenth of a second each time that it is read, so that each part takes as long."""
     rows, reached = encode(llama), list[int]()
 
     def told(_base: BaseModel, trainings: Mapping[str, Training], targets: Mapping[str, int]) -> Iterator[Event]:
@@ -39,7 +39,7 @@ def test_the_speed_is_measured_for_a_second_unless_the_plan_ends_before(
 
     ticks = count()
     monkeypatch.setattr(speed, "train", told)
-    monkeypatch.setattr(speed, "time", SimpleNamespace(perf_counter=lambda: 0.25 * next(ticks)))
+    monkeypatch.setattr(speed, "time", SimpleNamespace(perf_counter=lambda: 0.0625 * next(ticks)))
     steps = steps_per_epoch(len(rows), 1)
     tokens_per_second(llama, rows, Plan(learning_rate=0.1, batch_size=1, epochs=100), 1)
     tokens_per_second(llama, rows, Plan(learning_rate=0.1, batch_size=1, epochs=1), 1)

@@ -11,15 +11,16 @@ from fewtune.engine.trainer import WIDEST, train
 from fewtune.engine.training import Task, Training, begin
 from fewtune.types import Plan
 
-_LONG_ENOUGH = 1.0
-"""Seconds. Two steps of a small base are over before other work has had its turns, and say anything of a busy machine.
+_LONG_ENOUGH = 0.2
+"""Seconds. Two steps of a tiny base are over before other work has had its turns, and say anything of a busy machine;
+a longer look is more exact than anything that is told of it, and holds up the first step.
 """
 
 
 def tokens_per_second(base: BaseModel, examples: Sequence[Encoded], plan: Plan, trials: int) -> float:
     """Rate of real steps of as many throw-away trainings as will train together, after one that warms up.
 
-    Two steps, then twice as many again and again, until a second is over or the plan ends.
+    Two steps, then twice as many again and again, until a fifth of a second is over or the plan ends.
     """
     task = Task(plan=plan, seed=0, train=tuple(examples), valid=())
     together = min(trials, base.workers.count if base.on_cpu else max(1, WIDEST // plan.rank))
