@@ -36,7 +36,7 @@ from fewtune.types import Example, Plan
 EXAMPLES = Path(__file__).parents[1] / "examples"
 FOLDS = 5
 PLANS = {
-    "tickets": Plan(learning_rate=3e-4, epochs=5, batch_size=8, rank=16, alpha=32, cooldown=0.3),
+    "tickets": Plan(learning_rate=1.5e-4, epochs=5, batch_size=8, rank=16, alpha=32, cooldown=0.3),
     "orders": Plan(learning_rate=1e-3, epochs=12, batch_size=4, cooldown=0.3),
     "episodes": Plan(learning_rate=6e-4, epochs=4, batch_size=4, cooldown=0.3),
 }

@@ -1,4 +1,4 @@
-"""Write the card of a base: `python -m pretraining.card --work ... --base ... --records ...`.
+"""Write the card of a base: `python -m pretraining.card --base ... --records ...`.
 
 What was measured elsewhere is read from the records of the run: its log, the scaling runs, what the base is worth.
 """
@@ -9,7 +9,7 @@ import argparse
 import hashlib
 import json
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
@@ -22,38 +22,41 @@ from fewtune.data.encode import PLAIN_FRAME, Frame
 from fewtune.engine.base_model import load
 from fewtune.engine.continuation import Continuation, Prompt
 from fewtune.engine.sampler import generate
+from pretraining import tune
 from pretraining.corpus import HELD_OUT_LINES
-from pretraining.export import open_model
+from pretraining.export import read_base
 from pretraining.model import CONTEXT
 from pretraining.refusal import told
 from pretraining.tokenizer import VOCABULARY_SIZE
-from pretraining.train import flops_per_token, recipe_of
+from pretraining.train import flops_per_token
 
 SAMPLE_PROMPTS = ("The old house", '"I have never', "In the year 1999, the first ship")
 SAMPLE_SEED = 1
 
 
-def card(work: Path, base: Path, records: Path) -> str:
+def card(base: Path, records: Path) -> str:
     """The card's text. Raises FileNotFoundError where a record is missing."""
-    model, _ = open_model(work)
-    recipe = recipe_of(work)
+    model, shape = read_base(base)
     run = json.loads((records / "run.json").read_text())
-    runs = [_run(records, one, flops_per_token(model, recipe.shape)) for one in run["runs"]]
     measured = json.loads((records / "measured.json").read_text())
+    mean = statistics.mean(one["bits_per_byte"] for one in measured)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    flops = {"train": flops_per_token(model, shape), "tune": tune.flops_per_token(parameters)}
+    runs = [_run(records, one, flops, mean) for one in run["runs"]]
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
     template = environment.from_string(Path(__file__).with_name("card.md.j2").read_text())
     return template.render(
-        recipe=recipe,
+        shape=shape,
         run=run,
         runs=runs,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parameters=parameters,
         context=CONTEXT,
         vocabulary=VOCABULARY_SIZE,
         separator=PLAIN_FRAME.separator,
         tokens=sum(one["tokens"] for one in runs),
         curve=_curve(runs),
         measured=measured,
-        mean=statistics.mean(one["bits_per_byte"] for one in measured),
+        mean=mean,
         held_out=HELD_OUT_LINES,
         samples=list(samples(base)),
         seed=SAMPLE_SEED,
@@ -66,18 +69,23 @@ def card(work: Path, base: Path, records: Path) -> str:
     )
 
 
-def _run(records: Path, told: dict[str, Any], flops: float) -> dict[str, Any]:
-    """What is told of one run and what its log says: tokens, FLOP, rate, and the looks at the held-out books."""
+def _run(records: Path, told: dict[str, Any], flops: Mapping[str, float], mean: float) -> dict[str, Any]:
+    """What is told of one run and what its log says: tokens, FLOP, rate, and the looks at the held-out books.
+
+    A tuning takes no looks; what was measured in the end, `mean` bits per byte, stands for one.
+    """
     log = [json.loads(line) for line in (records / told["log"]).read_text().splitlines()]
     steps = [line for line in log if "loss" in line]
-    tokens = told["tokens_per_step"] * max(line["step"] for line in steps)
+    is_tuned = told["by"] == "tune"
+    tokens = steps[-1]["tokens"] if is_tuned else told["tokens_per_step"] * steps[-1]["step"]
+    looks = [{"tokens": tokens, "bits_per_byte": mean}] if is_tuned else [line for line in log if "tokens" in line]
     return {
         **told,
         "tokens": tokens,
-        "flops": tokens * flops,
+        "flops": tokens * flops[told["by"]],
         "rate": statistics.median(line["tokens_per_second"] for line in steps),
         "share": statistics.median(line["share"] for line in steps),
-        "curve": [line for line in log if "bits_per_byte" in line],
+        "curve": looks,
     }
 
 
@@ -128,12 +136,11 @@ def samples(base: Path) -> Iterable[tuple[str, str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--base", type=Path, required=True, help="the exported folder; its README.md is written")
     parser.add_argument("--records", type=Path, required=True, help="log, run, measured, scaling, worth, episodes")
     given = parser.parse_args()
     with told():
-        text = card(given.work, given.base, given.records)
+        text = card(given.base, given.records)
         (given.base / "README.md").write_text(text)
 
 

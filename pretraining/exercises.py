@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fewtune.data.encode import PLAIN_FRAME
 from pretraining import book_exercises, note_exercises, written_exercises
 from pretraining.corpus import Book, with_curly_quotes
-from pretraining.exercise import Exercise, Page
+from pretraining.exercise import Exercise, Maker, Page
 
 LONGEST_PAGE = 1200
 """Characters of a paragraph that is used."""
@@ -17,7 +17,7 @@ ALONE_SHARE = 0.5
 """Share of groups with one exercise; the others are worked examples before another one."""
 LARGEST_GROUP = 7
 
-_KINDS = {**book_exercises.KINDS, **note_exercises.KINDS}
+KINDS = {**book_exercises.KINDS, **note_exercises.KINDS}
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,15 @@ def groups(pages: Sequence[Page], count: int, rng: random.Random, written_share:
 def draw(pages: Sequence[Page], rng: random.Random, written_share: float = 0.0) -> list[Exercise]:
     """Exercises of one kind, on pages of one book or on the written texts."""
     # Without written texts nothing is drawn here: the first run's exercises stay as they were.
-    kinds = written_exercises.KINDS if written_share and rng.random() < written_share else _KINDS
+    kinds = written_exercises.KINDS if written_share and rng.random() < written_share else KINDS
     (kind,) = rng.choices(list(kinds), weights=list(kinds.values()))
     make = kind(rng)
     wanted = 1 if rng.random() < ALONE_SHARE else rng.randint(2, LARGEST_GROUP)
+    return some(make, pages, wanted, rng)
+
+
+def some(make: Maker, pages: Sequence[Page], wanted: int, rng: random.Random) -> list[Exercise]:
+    """As many exercises as are wanted, each on a page; fewer where too many pages give none."""
     made: list[Exercise] = []
     for _ in range(6 * wanted):
         page = rng.choice(pages)

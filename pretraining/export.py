@@ -66,6 +66,20 @@ def open_model(work: Path) -> tuple[Llama, Mark]:
     return model.eval(), mark
 
 
+def read_base(folder: Path) -> tuple[Llama, Shape]:
+    """A base as it was written. Raises OSError or ValueError where it cannot be read."""
+    stored = json.loads((folder / "config.json").read_text())
+    shape = Shape(
+        hidden=stored["hidden_size"],
+        layers=stored["num_hidden_layers"],
+        key_heads=stored["num_key_value_heads"],
+        inner=stored["intermediate_size"],
+    )
+    model = Llama(shape)
+    checkpoint.take_base(folder, model)
+    return model.eval(), shape
+
+
 def write_base(model: Llama, shape: Shape, work: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     tensors = {name: parameter.detach().bfloat16().contiguous() for name, parameter in model.named_parameters()}

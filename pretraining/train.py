@@ -22,7 +22,7 @@ from torch.nn import functional
 from pretraining import checkpoint
 from pretraining.checkpoint import Mark
 from pretraining.corpus import Book, is_held_out, read_books
-from pretraining.measure import Measure, bits_per_byte, computes_in_bf16, matrix_rate, measures
+from pretraining.measure import Measure, bits_per_byte, computes_in_bf16, matrix_rate, measures, trained_in
 from pretraining.model import CONTEXT, HEAD_WIDTH, Llama, Shape
 from pretraining.optimizer import optimizers
 from pretraining.refusal import told
@@ -162,7 +162,7 @@ class Log:
         self._work, self._recipe, self._model, self._begun, self._books = work, recipe, model, begun, books
         self._losses: list[Tensor] = []
         self._device = next(model.parameters()).device
-        self._matrix_rate = matrix_rate(self._device)
+        self._matrix_rate = matrix_rate(self._device, trained_in(self._device))
         self._clock = self._started = time.monotonic()
         self._paused = 0.0
 

@@ -42,12 +42,16 @@ def test_every_held_out_book_stands_in_the_card(card: str, records: Path) -> Non
         assert f"| {book['title']} | {book['author']} | {book['bits_per_byte']:.3f} |" in card
 
 
-def test_the_log_ends_where_the_card_does(card: str, records: Path) -> None:
-    last_run = json.loads((records / "run.json").read_text())["runs"][-1]
-    log = [json.loads(line) for line in (records / last_run["log"]).read_text().splitlines()]
-    last = [line for line in log if "bits_per_byte" in line][-1]
-    assert last["step"] == max(line["step"] for line in log)
-    assert f"| {last['bits_per_byte']:.3f} |" in card
+def test_each_look_along_the_training_and_what_came_out_stand_in_the_card(card: str, records: Path) -> None:
+    measured = json.loads((records / "measured.json").read_text())
+    found = [sum(book["bits_per_byte"] for book in measured) / len(measured)]
+    for run in json.loads((records / "run.json").read_text())["runs"]:
+        log = [json.loads(line) for line in (records / run["log"]).read_text().splitlines()]
+        assert log[-1]["step"] == max(line["of"] for line in log if "of" in line), "the run was not cut short"
+        found += [line["bits_per_byte"] for line in log if "bits_per_byte" in line]
+    assert len(found) > 5
+    for bits in found:
+        assert f"| {bits:.3f} |" in card
 
 
 def test_what_the_base_is_worth_stands_in_the_card(card: str, records: Path) -> None:
@@ -62,4 +66,5 @@ def test_what_the_base_is_worth_stands_in_the_card(card: str, records: Path) -> 
 def test_each_sample_begins_with_its_prompt_and_goes_on() -> None:
     found = list(samples(locate("pocket")))
     assert [prompt for prompt, _ in found] == list(SAMPLE_PROMPTS)
-    assert all(text.startswith(prompt) and len(text) > len(prompt) + 100 for prompt, text in found)
+    assert all(text.startswith(prompt) and len(text) > len(prompt) + 20 for prompt, text in found)
+    assert any(len(text) > len(prompt) + 100 for prompt, text in found)

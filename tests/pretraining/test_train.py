@@ -258,14 +258,27 @@ def test_a_disk_that_fills_leaves_the_checkpoint_before(
 
 
 @pytest.mark.parametrize(
-    ("command", "options"),
-    [(export, ("--out",)), (card, ("--base", "--records")), (held_out, ("--corpus", "--records"))],
+    ("command", "options", "told"),
+    [
+        (export, ("--work", "--out"), "has no checkpoint; train first."),
+        (card, ("--base", "--records"), "config.json"),
+        (held_out, ("--corpus", "--base", "--records"), "config.json"),
+    ],
     ids=["export", "card", "held_out"],
 )
-def test_a_work_folder_without_a_checkpoint_is_told_in_one_line(
-    command: ModuleType, options: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_empty_folder_is_told_in_one_line(
+    command: ModuleType, options: tuple[str, ...], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = [part for option in options for part in (option, str(tmp_path))]
-    monkeypatch.setattr(sys, "argv", ["command", "--work", str(tmp_path), *given])
-    with pytest.raises(SystemExit, match=r"^pretraining: .* has no checkpoint; train first\.$"):
+    monkeypatch.setattr(sys, "argv", ["command", *(part for option in options for part in (option, str(tmp_path)))])
+    with pytest.raises(SystemExit, match=rf"^pretraining: [^\n]*{told}"):
         command.main()
+
+
+def test_a_written_base_is_read_again_as_it_was(work: Path, tmp_path: Path) -> None:
+    model = Llama(SHAPE)
+    export.write_base(model, SHAPE, work, tmp_path / "base")
+    read, shape = export.read_base(tmp_path / "base")
+    assert shape == SHAPE
+    assert weights(read) == [
+        parameter.bfloat16().float().detach().numpy().tobytes() for parameter in model.parameters()
+    ]
