@@ -69,12 +69,11 @@ def open_model(work: Path) -> tuple[Llama, Mark]:
 def read_base(folder: Path) -> tuple[Llama, Shape]:
     """A base as it was written. Raises OSError or ValueError where it cannot be read."""
     stored = json.loads((folder / "config.json").read_text())
-    shape = Shape(
-        hidden=stored["hidden_size"],
-        layers=stored["num_hidden_layers"],
-        key_heads=stored["num_key_value_heads"],
-        inner=stored["intermediate_size"],
-    )
+    names = ("hidden_size", "num_hidden_layers", "num_key_value_heads", "intermediate_size")
+    if missing := [name for name in names if name not in stored]:
+        raise ValueError(f"{folder / 'config.json'} has no {missing[0]}: is it a base of these?")
+    hidden, layers, key_heads, inner = (stored[name] for name in names)
+    shape = Shape(hidden=hidden, layers=layers, key_heads=key_heads, inner=inner)
     model = Llama(shape)
     checkpoint.take_base(folder, model)
     return model.eval(), shape

@@ -282,3 +282,6 @@ def test_a_written_base_is_read_again_as_it_was(work: Path, tmp_path: Path) -> N
     assert weights(read) == [
         parameter.bfloat16().float().detach().numpy().tobytes() for parameter in model.parameters()
     ]
+    (tmp_path / "base" / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"config\.json has no hidden_size"):
+        export.read_base(tmp_path / "base")
