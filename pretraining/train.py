@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pretraining import checkpoint
+from pretraining import checkpoint, log_line
 from pretraining.checkpoint import Mark
 from pretraining.corpus import Book, is_held_out, read_books
 from pretraining.measure import Measure, bits_per_byte, computes_in_bf16, matrix_rate, measures, trained_in
@@ -176,7 +176,8 @@ class Log:
             now = time.monotonic()
             rate_now = LOG_EVERY * self._recipe.tokens_per_step / (now - self._clock)
             share = rate_now * flops_per_token(self._model, self._recipe.shape) / self._matrix_rate
-            self._write(
+            log_line.append(
+                self._work,
                 step=step,
                 of=self._recipe.steps,
                 loss=round(mean, 4),
@@ -190,14 +191,9 @@ class Log:
         before = time.monotonic()
         found = [bits_per_byte(self._model, book) for book in self._books]
         tokens = step * self._recipe.tokens_per_step
-        self._write(step=step, tokens=tokens, bits_per_byte=round(math.fsum(found) / len(found), 4))
+        log_line.append(self._work, step=step, tokens=tokens, bits_per_byte=round(math.fsum(found) / len(found), 4))
         took = time.monotonic() - before
         self._clock, self._paused = self._clock + took, self._paused + took
-
-    def _write(self, **line: object) -> None:
-        with (self._work / "log.jsonl").open("a") as log:
-            log.write(json.dumps(line) + "\n")
-        print(json.dumps(line), flush=True)
 
 
 def flops_per_token(model: Llama, shape: Shape) -> float:

@@ -1,4 +1,4 @@
-"""Tune a base on exercises with fewtune's own engine: `python -m pretraining.tune --start build/second --work ...`.
+"""Tune a base on exercises with fewtune's own engine: `python -m pretraining.tune --start build/second/base ...`.
 
 Its steps are small, and answers alone are learnt. In the large steps of `pretraining.train` a label is one token in
 thirty, and what it says of the text before it is hardly heard. The adapter is merged into a base. Killed at any time,
@@ -28,7 +28,7 @@ from fewtune.engine.merging import merge
 from fewtune.engine.trainer import Progress, train
 from fewtune.engine.training import Task, Training
 from fewtune.types import Plan
-from pretraining import exercises, written_exercises
+from pretraining import exercises, log_line, written_exercises
 from pretraining.corpus import is_held_out, read_books
 from pretraining.exercise import Exercise, Kind, Page
 from pretraining.exercises import LARGEST_GROUP, pages
@@ -140,7 +140,8 @@ class Log:
         if len(self._losses) == LOG_EVERY or progress.step == self._training.task.steps:
             now, tokens = time.monotonic(), self._training.tokens
             rate = (tokens - self._tokens) / (now - self._clock)
-            self._write(
+            log_line.append(
+                self._work,
                 step=progress.step,
                 of=self._training.task.steps,
                 tokens=tokens,
@@ -149,11 +150,6 @@ class Log:
                 share=round(rate * self._flops_per_token / self._matrix_rate, 3),
             )
             self._losses, self._clock, self._tokens = [], now, tokens
-
-    def _write(self, **line: object) -> None:
-        with (self._work / "log.jsonl").open("a") as log:
-            log.write(json.dumps(line) + "\n")
-        print(json.dumps(line), flush=True)
 
 
 def flops_per_token(parameters: int) -> float:

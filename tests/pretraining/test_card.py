@@ -63,8 +63,11 @@ def test_what_the_base_is_worth_stands_in_the_card(card: str, records: Path) -> 
             assert (f"{mean:.3f}" if "loss" in measure else f"{100 * mean:.1f} %") in row
 
 
-def test_each_sample_begins_with_its_prompt_and_goes_on() -> None:
-    found = list(samples(locate("pocket")))
+def test_each_sample_begins_with_its_prompt_and_goes_on(name: str) -> None:
+    """The small base is tuned to answer messages: where it takes a beginning for one, it soon ends."""
+    found = list(samples(FOLDERS[name]))
     assert [prompt for prompt, _ in found] == list(SAMPLE_PROMPTS)
-    assert all(text.startswith(prompt) and len(text) > len(prompt) + 20 for prompt, text in found)
-    assert any(len(text) > len(prompt) + 100 for prompt, text in found)
+    further = [len(text) - len(prompt) for prompt, text in found if text.startswith(prompt)]
+    assert len(further) == len(found)
+    assert min(further) > (100 if name == "satchel" else 20)
+    assert max(further) > 100

@@ -129,12 +129,12 @@ def test_two_nodes_come_to_the_same_adapters_and_points_as_one_machine(
     assert sum(isinstance(event, Finished) for event in events) == len(TRIALS)
 
 
-@pytest.mark.parametrize("epochs", [0, 1, 2])
+@pytest.mark.parametrize("epochs", [0, 1, 2, 8])
 def test_a_node_killed_in_the_middle_changes_nothing(
     place: Place, cluster: TwoNodes, local: Local, tmp_path: Path, epochs: int
 ) -> None:
-    """Killed while it surely has something to do: a node is asked for no more than its next epoch before it is known
-    to have ended, and each of the two has five epochs of its trials before it."""
+    """A node is asked for no more than its next epoch before that is known to have ended, and each of the two has five
+    epochs of its trials before it: until the third it surely has something to do, after the eighth it may be done."""
     provider = place.open(tmp_path / "ray")
     events = provider.advance(dict.fromkeys(provider.start(TRIALS)))
     told = [next(events)]
@@ -146,7 +146,8 @@ def test_a_node_killed_in_the_middle_changes_nothing(
     assert points(told) == points(local[1])
     assert sum(isinstance(event, Point) for event in told) == len(points(told))
     lost = [event.text for event in told if isinstance(event, Message)]
-    assert len(lost) == 1 and "was lost" in lost[0]
+    assert len(lost) == 1 or (epochs > 2 and not lost)
+    assert all("was lost" in text for text in lost)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
