@@ -7,6 +7,7 @@ import lzma
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -69,15 +70,16 @@ def with_curly_quotes(text: str, rng: random.Random) -> str:
     return "".join(characters)
 
 
-def passages(book: Book, length: int = 4000) -> Iterator[str]:
-    """Cut a book at paragraph ends into passages of about `length` characters."""
+def passages(book: Book, lengths: Iterator[int] | None = None) -> Iterator[str]:
+    """Cut a book at paragraph ends into passages of about so many characters each, 4,000 if nothing is said."""
+    lengths = lengths or repeat(4000)
     passage: list[str] = []
-    size = 0
+    size, length = 0, next(lengths)
     for paragraph in book.text.split("\n\n"):
         passage.append(paragraph)
         size += len(paragraph)
         if size >= length:
             yield "\n\n".join(passage)
-            passage, size = [], 0
+            passage, size, length = [], 0, next(lengths)
     if passage:
         yield "\n\n".join(passage)

@@ -22,10 +22,11 @@ KINDS = {**book_exercises.KINDS, **note_exercises.KINDS}
 
 @dataclass(frozen=True)
 class Piece:
-    """A piece of framed text, and whether it is trained on: answers are, prompts are not."""
+    """A piece of framed text, and whether it is trained on: answers are, prompts mostly are not."""
 
     text: str
     trained: bool
+    answer: bool
 
 
 def pages(book: Book) -> list[Page]:
@@ -72,6 +73,7 @@ def framed(group: Sequence[Exercise]) -> list[Piece]:
     pieces: list[Piece] = []
     for place, exercise in enumerate(group):
         before = PLAIN_FRAME.delimiter if place else ""
-        pieces.append(Piece(before + PLAIN_FRAME.prompt_text(exercise.prompt), trained=exercise.prompt_learnt))
-        pieces.append(Piece(PLAIN_FRAME.completion_text(exercise.answer), trained=True))
+        prompt = before + PLAIN_FRAME.prompt_text(exercise.prompt)
+        pieces.append(Piece(prompt, trained=exercise.prompt_learnt, answer=False))
+        pieces.append(Piece(PLAIN_FRAME.completion_text(exercise.answer), trained=True, answer=True))
     return pieces

@@ -43,10 +43,14 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(shape.hidden, shape.key_heads * HEAD_WIDTH, bias=False)
         self.o_proj = nn.Linear(shape.hidden, shape.hidden, bias=False)
 
-    def forward(self, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cosine: Tensor, sine: Tensor, seen: Tensor | None) -> Tensor:
         query, key, value = (_heads(project(x)) for project in (self.q_proj, self.k_proj, self.v_proj))
         query, key = (_rotate(states, cosine, sine) for states in (query, key))
-        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True)
+        if seen is None:
+            mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True)
+        else:  # the fast kernel that takes a mask wants as many keys as queries
+            key, value = (states.repeat_interleave(len(query[0]) // len(key[0]), dim=1) for states in (key, value))
+            mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=seen)
         return self.o_proj(mixed.transpose(1, 2).flatten(2))
 
 
@@ -79,8 +83,8 @@ class Layer(nn.Module):
         self.input_layernorm = nn.RMSNorm(shape.hidden, eps=EPSILON)
         self.post_attention_layernorm = nn.RMSNorm(shape.hidden, eps=EPSILON)
 
-    def forward(self, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), cosine, sine)
+    def forward(self, x: Tensor, cosine: Tensor, sine: Tensor, seen: Tensor | None) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), cosine, sine, seen)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -93,7 +97,10 @@ class Body(nn.Module):
 
 
 class Llama(nn.Module):
-    """Logits (B, T, V) of token ids (B, T); the head is the embedding."""
+    """Logits (B, T, V) of token ids (B, T); the head is the embedding.
+
+    `seen` (B, 1, T, T) is what a token looks at; without it, all before it.
+    """
 
     cosine: Tensor
     sine: Tensor
@@ -109,11 +116,11 @@ class Llama(nn.Module):
             nn.init.zeros_(layer.self_attn.o_proj.weight)
             nn.init.zeros_(layer.mlp.down_proj.weight)
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, seen: Tensor | None = None) -> Tensor:
         length = ids.shape[1]
         x = self.model.embed_tokens(ids)
         for layer in self.model.layers:
-            x = layer(x, self.cosine[:length], self.sine[:length])
+            x = layer(x, self.cosine[:length], self.sine[:length], seen)
         return functional.linear(self.model.norm(x), self.model.embed_tokens.weight)
 
 

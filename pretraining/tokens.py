@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 
 from fewtune.data.encode import BEGIN_TOKEN, END_TOKEN, SPECIAL_TOKENS
 from pretraining.corpus import Book, is_held_out, passages, read_books, with_curly_quotes
-from pretraining.exercises import groups, pages
+from pretraining.exercises import Piece, groups, pages
 from pretraining.tokenizer import load
 
 Ids = NDArray[np.uint16]
@@ -26,8 +26,11 @@ UNTRAINED = 1 << 15
 """Set on the id of a token that is read but not learnt: those of an exercise's prompt."""
 EXERCISE_GROUPS = 400
 """Groups of exercises made of each book."""
+SHORT = 1 << 14
+"""Set on the tokens of an answer of a few: a label, a word."""
+_FEW = 8
 
-_BEGIN, _END = SPECIAL_TOKENS.index(BEGIN_TOKEN), SPECIAL_TOKENS.index(END_TOKEN)
+BEGIN, END = SPECIAL_TOKENS.index(BEGIN_TOKEN), SPECIAL_TOKENS.index(END_TOKEN)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +39,22 @@ class Streams:
     exercises: Ids
 
 
-def prepare(corpus: Path, work: Path, seed: int, written_share: float = 0.0) -> Streams:
+@dataclass(frozen=True, kw_only=True)
+class Mixture:
+    """What decides the streams, besides the corpus."""
+
+    seed: int
+    written_share: float = 0.0
+    """Share of the groups of exercises that are on written texts of today."""
+    lengths: tuple[int, ...] = (4000,)
+    """Of the passages of prose, in characters; each passage draws one."""
+
+
+def prepare(corpus: Path, work: Path, mixture: Mixture) -> Streams:
     """Write both streams to `work`, unless they are there. Raises OSError or ValueError for an unreadable corpus."""
     paths = work / "prose.npy", work / "exercises.npy"
     if not all(path.exists() for path in paths):
-        for path, ids in zip(paths, _streams(corpus, work, seed, written_share), strict=True):
+        for path, ids in zip(paths, _streams(corpus, work, mixture), strict=True):
             temporary = path.with_suffix(".partial.npy")
             np.save(temporary, ids)
             os.replace(temporary, path)
@@ -48,52 +62,63 @@ def prepare(corpus: Path, work: Path, seed: int, written_share: float = 0.0) -> 
     return Streams(prose=prose, exercises=exercises)
 
 
-def _streams(corpus: Path, work: Path, seed: int, written_share: float) -> tuple[Ids, Ids]:
+def _streams(corpus: Path, work: Path, mixture: Mixture) -> tuple[Ids, Ids]:
     """Passages and groups of all training books, each shuffled among themselves."""
     prose: list[Ids] = []
     exercises: list[Ids] = []
     books = (book for book in read_books(corpus) if not is_held_out(book))
-    with ProcessPoolExecutor(initializer=_open, initargs=(work, seed, written_share)) as pool:
+    with ProcessPoolExecutor(initializer=_open, initargs=(work, mixture)) as pool:
         for passages_of, groups_of in pool.map(_book_ids, books, chunksize=4):
             prose += passages_of
             exercises += groups_of
     if not prose:
         raise ValueError(f"{corpus} has no books to train on.")
-    rng = random.Random(seed)
+    rng = random.Random(mixture.seed)
     for pieces in (prose, exercises):
         rng.shuffle(pieces)
     return np.concatenate(prose), np.concatenate(exercises)
 
 
 _tokenizer: Tokenizer
-_seed: int
-_written_share: float
+_mixture: Mixture
 
 
-def _open(work: Path, seed: int, written_share: float) -> None:
+def _open(work: Path, mixture: Mixture) -> None:
     """In a child: its own tokenizer."""
-    global _tokenizer, _seed, _written_share
+    global _tokenizer, _mixture
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    _tokenizer, _seed, _written_share = load(work), seed, written_share
+    _tokenizer, _mixture = load(work), mixture
 
 
 def _book_ids(book: Book) -> tuple[list[Ids], list[Ids]]:
-    rng = random.Random(f"{_seed} {book.line}")
-    texts = [with_curly_quotes(text, rng) for text in passages(book)]
-    prose = [np.array([*encoding.ids, _END], dtype=np.uint16) for encoding in _tokenizer.encode_batch(texts)]
+    rng = random.Random(f"{_mixture.seed} {book.line}")
+    texts = [with_curly_quotes(text, rng) for text in passages(book, _lengths(book))]
+    prose = [np.array([*encoding.ids, END], dtype=np.uint16) for encoding in _tokenizer.encode_batch(texts)]
     return prose, list(_group_ids(book, rng))
+
+
+def _lengths(book: Book) -> Iterator[int]:
+    rng = random.Random(f"lengths {_mixture.seed} {book.line}")
+    while True:
+        yield rng.choice(_mixture.lengths)
 
 
 def _group_ids(book: Book, rng: random.Random) -> Iterator[Ids]:
     found = pages(book)
     if not found:
         return
-    for group in groups(found, EXERCISE_GROUPS, rng, _written_share):
-        ids = [_BEGIN | UNTRAINED]
+    for group in groups(found, EXERCISE_GROUPS, rng, _mixture.written_share):
+        ids = [BEGIN | UNTRAINED]
         for piece in group:
             encoded = _tokenizer.encode(piece.text, add_special_tokens=False).ids
-            ids += encoded if piece.trained else [token | UNTRAINED for token in encoded]
-        yield np.array([*ids, _END], dtype=np.uint16)
+            ids += [token | _mark(piece, len(encoded)) for token in encoded]
+        yield np.array([*ids, END], dtype=np.uint16)
+
+
+def _mark(piece: Piece, tokens: int) -> int:
+    if not piece.trained:
+        return UNTRAINED
+    return SHORT if piece.answer and tokens <= _FEW else 0
 
 
 def windows(stream: torch.Tensor, first: int, count: int, length: int, seed: int) -> torch.Tensor:

@@ -12,7 +12,8 @@ import math
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -27,7 +28,7 @@ from pretraining.model import CONTEXT, HEAD_WIDTH, Llama, Shape
 from pretraining.optimizer import optimizers
 from pretraining.refusal import told
 from pretraining.tokenizer import load
-from pretraining.tokens import UNTRAINED, Streams, prepare, windows
+from pretraining.tokens import BEGIN, SHORT, UNTRAINED, Mixture, Streams, prepare, windows
 
 POCKET = Path(__file__).parents[1] / "src/fewtune/bases/pocket"
 LOG_EVERY = 20
@@ -55,11 +56,21 @@ class Recipe:
     """Of the usual peak rates; less for weights that have come to rest."""
     written_share: float = 0.0
     """Share of the groups of exercises that are on written texts of today."""
+    apart: bool = False
+    """Whether a group of exercises looks at itself alone, as the rows of a tuning do, and not at what stands before it
+    in the window. Passages of prose are mostly shorter then: not all that begins is an exercise."""
+    short_weight: float = 1.0
+    """Of a token of an answer that is a few tokens long: in a step of thousands a label is hardly heard."""
     seed: int = 0
 
     @property
     def rows(self) -> int:
         return self.tokens_per_step // CONTEXT
+
+    @property
+    def mixture(self) -> Mixture:
+        mixture = Mixture(seed=self.seed, written_share=self.written_share)
+        return replace(mixture, lengths=(400, 800, 4000)) if self.apart else mixture
 
     @property
     def trunk(self) -> int:
@@ -87,12 +98,15 @@ class Reader:
     exercises: Tensor
 
     def batch(self, step: int) -> Tensor:
-        """Ids (B, T + 1), UNTRAINED set on those that are not learnt."""
+        """Ids (B, T + 1), UNTRAINED set on those that are not learnt, SHORT on those of short answers."""
         recipe = self.recipe
         exercises = round(recipe.rows * recipe.exercise_mix) if step >= recipe.trunk else 0
-        parts = [(self.prose, step * recipe.rows, recipe.rows - exercises)]
-        parts += [(self.exercises, (step - recipe.trunk) * exercises, exercises)] if exercises else []
-        return torch.cat([windows(stream, first, count, CONTEXT, recipe.seed) for stream, first, count in parts])
+        prose = windows(self.prose, step * recipe.rows, recipe.rows - exercises, CONTEXT, recipe.seed)
+        if not exercises:
+            return prose
+        first = (step - recipe.trunk) * exercises
+        rows = windows(self.exercises, first, exercises, CONTEXT, recipe.seed)
+        return torch.cat([prose, without_its_beginning(rows) if recipe.apart else rows])
 
 
 def reader(recipe: Recipe, streams: Streams, device: torch.device) -> Reader:
@@ -100,12 +114,27 @@ def reader(recipe: Recipe, streams: Streams, device: torch.device) -> Reader:
     return Reader(recipe=recipe, prose=prose, exercises=exercises)
 
 
-def loss_of(model: nn.Module, rows: Tensor) -> Tensor:
-    """Mean loss in nats of the tokens that are learnt, of rows (B, T + 1)."""
-    targets = torch.where(rows >= UNTRAINED, -100, rows)[:, 1:]
+def loss_of(model: nn.Module, rows: Tensor, *, apart: bool = False, short_weight: float = 1.0) -> Tensor:
+    """Weighted mean of the loss in nats of the tokens that are learnt, of rows (B, T + 1)."""
+    ids = rows % SHORT
+    weights = torch.where(rows >= UNTRAINED, 0.0, torch.where(rows >= SHORT, short_weight, 1.0))[:, 1:].flatten()
+    seen = seen_apart(ids[:, :-1]) if apart else None
     with torch.autocast(rows.device.type, torch.bfloat16, enabled=computes_in_bf16(rows.device)):
-        logits = model(rows[:, :-1] % UNTRAINED)
-    return functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+        logits = model(ids[:, :-1], seen)
+    losses = functional.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten(), reduction="none")
+    return (weights * losses).sum() / weights.sum()
+
+
+def without_its_beginning(rows: Tensor) -> Tensor:
+    """Rows whose tokens before the first begin token are not learnt: those of a group that the window cut."""
+    cut = (rows % SHORT == BEGIN).cumsum(1) == 0
+    return torch.where(cut, rows | UNTRAINED, rows)
+
+
+def seen_apart(ids: Tensor) -> Tensor:
+    """What each token (B, 1, T, T) looks at: of those before it, what came since the last begin token."""
+    number = (ids == BEGIN).cumsum(1)
+    return (number[:, None, :, None] == number[:, None, None, :]).tril()
 
 
 def train(
@@ -120,7 +149,7 @@ def train(
 ) -> Llama:
     """Train to the recipe's last step, or to `until`, from the newest checkpoint where there is one."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    rows_of = reader(recipe, prepare(corpus, work, recipe.seed, recipe.written_share), device)
+    rows_of = reader(recipe, prepare(corpus, work, recipe.mixture), device)
     torch.manual_seed(recipe.seed)
     model = Llama(recipe.shape).to(device)
     if recipe.start:
@@ -128,7 +157,8 @@ def train(
     made = optimizers(model)
     mark = checkpoint.resume(work, model, made)
     log = Log(work, recipe, model, mark, measures(held_out(corpus), load(work)) if measure_every else [])
-    loss_fn: Callable[[nn.Module, Tensor], Tensor] = torch.compile(loss_of) if compiled else loss_of
+    ours: Callable[[nn.Module, Tensor], Tensor] = partial(loss_of, apart=recipe.apart, short_weight=recipe.short_weight)
+    loss_fn = torch.compile(ours) if compiled else ours
     last, saved = min(until or recipe.steps, recipe.steps), time.monotonic()
     for step in range(mark.step, last):
         _step(rate(step, recipe), loss := loss_fn(model, rows_of.batch(step)), model, made)
@@ -217,6 +247,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kept-share", type=float, default=1.0, help="of the way from --start, in what is exported")
     parser.add_argument("--peak-share", type=float, default=1.0, help="of the usual peak rates")
     parser.add_argument("--written-share", type=float, default=0.0, help="share of exercises on written texts of today")
+    parser.add_argument("--apart", action="store_true", help="an exercise does not look at the one before it")
+    parser.add_argument("--short-weight", type=float, default=1.0, help="of each token of an answer of a few tokens")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--until", type=int, help="stop at this step; the same command without it goes on")
     parser.add_argument("--measure-every", type=int, default=0, help="steps between looks at the held-out books")
@@ -258,6 +290,8 @@ def main() -> None:
         kept_share=given.kept_share,
         peak_share=given.peak_share,
         written_share=given.written_share,
+        apart=given.apart,
+        short_weight=given.short_weight,
         seed=given.seed,
     )
     torch.set_float32_matmul_precision("high")

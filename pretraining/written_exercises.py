@@ -86,7 +86,7 @@ KINDS: dict[Kind, float] = {
     message_subject: 8.0,
     message_place: 0.7,
     order_fields: 2.0,
-    synopsis_of_title: 1.6,
-    title_of_synopsis: 0.4,
+    synopsis_of_title: 4.0,
+    title_of_synopsis: 0.6,
 }
 """Each with its weight among the groups."""

@@ -25,8 +25,8 @@ from pretraining.corpus import is_held_out, read_books
 from pretraining.measure import bits_per_byte, computes_in_bf16, measures
 from pretraining.model import CONTEXT, Llama, Shape
 from pretraining.optimizer import orthogonalise
-from pretraining.tokens import UNTRAINED, prepare, windows
-from pretraining.train import Recipe, loss_of, main, rate, reader, train
+from pretraining.tokens import BEGIN, END, SHORT, UNTRAINED, Mixture, prepare, windows
+from pretraining.train import Recipe, loss_of, main, rate, reader, seen_apart, train
 
 ROOT = Path(__file__).parents[2]
 SHAPE = Shape(hidden=128, layers=2, key_heads=1, inner=96)
@@ -130,7 +130,7 @@ def test_a_base_to_go_on_from_that_is_absent_or_of_another_shape_is_refused(
 
 
 def test_exercises_are_read_at_the_end_only_and_their_prompts_are_not_learnt(corpus: Path, work: Path) -> None:
-    rows = reader(TINY, prepare(corpus, work, 0), torch.device("cpu"))
+    rows = reader(TINY, prepare(corpus, work, Mixture(seed=0)), torch.device("cpu"))
     assert TINY.trunk == 3
     assert not (rows.batch(2) >= UNTRAINED).any()
     mixed = rows.batch(3) >= UNTRAINED
@@ -139,9 +139,51 @@ def test_exercises_are_read_at_the_end_only_and_their_prompts_are_not_learnt(cor
     learnt = rows.batch(3)[1:]
     targets = learnt[0, 1:]
     with torch.autocast("cpu", torch.bfloat16, enabled=computes_in_bf16(learnt.device)):
-        logits = model(learnt[:, :-1] % UNTRAINED)[0].float()
-    losses = torch.nn.functional.cross_entropy(logits, targets % UNTRAINED, reduction="none")
+        logits = model(learnt[:, :-1] % SHORT)[0].float()
+    losses = torch.nn.functional.cross_entropy(logits, targets % SHORT, reduction="none")
     assert loss_of(model, learnt).item() == pytest.approx(losses[targets < UNTRAINED].mean().item(), rel=1e-5)
+    short = targets[targets < UNTRAINED] >= SHORT
+    assert short.any() and not short.all()
+    weights = torch.where(short, 3.0, 1.0)
+    expected = (weights * losses[targets < UNTRAINED]).sum() / weights.sum()
+    assert loss_of(model, learnt, short_weight=3.0).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_exercises_that_stand_apart_have_the_logits_that_they_have_alone() -> None:
+    model = Llama(SHAPE)
+    for parameter in model.parameters():  # the blocks start as the identity
+        torch.nn.init.normal_(parameter, std=0.2)
+    texts = [torch.tensor([BEGIN, *range(first, first + 9)]) for first in (40, 60, 80)]
+    together = torch.cat(texts)[None]
+    with torch.no_grad():
+        apart = model(together, seen_apart(together))[0]
+        alone = torch.cat([model(text[None])[0] for text in texts])
+        mixed = model(together)[0]
+    assert torch.allclose(apart, alone, atol=1e-4)
+    assert not torch.allclose(mixed, alone, atol=1e-2)
+
+
+def test_of_an_exercise_that_the_window_cut_nothing_is_learnt(corpus: Path, work: Path) -> None:
+    recipe = replace(TINY, apart=True)
+    rows = reader(recipe, prepare(corpus, work, recipe.mixture), torch.device("cpu"))
+    for step in (3, 4):
+        row = rows.batch(step)[1]
+        begun = (row % SHORT == BEGIN).nonzero()
+        assert len(begun)
+        assert (row[: int(begun[0])] >= UNTRAINED).all()
+        assert (row[int(begun[0]) :] < UNTRAINED).any()
+
+
+def test_more_passages_begin_where_exercises_stand_apart_and_hold_the_same_words(corpus: Path, work: Path) -> None:
+    begun: dict[bool, int] = {}
+    words: dict[bool, int] = {}
+    for apart in (False, True):
+        prose = prepare(corpus, copy_of(work, work / str(apart)), replace(TINY, apart=apart).mixture).prose
+        begun[apart] = int((prose == BEGIN).sum())
+        assert begun[apart] == (prose == END).sum()
+        words[apart] = len(prose) - 2 * begun[apart]
+    assert begun[True] > 1.5 * begun[False]
+    assert words[True] == pytest.approx(words[False], rel=0.02)
 
 
 def test_an_epoch_reads_every_window_once_and_the_next_in_another_order() -> None:
@@ -156,10 +198,10 @@ def test_held_out_books_are_in_neither_stream_and_line_ends_are_plain(corpus: Pa
     found = list(read_books(corpus))
     assert [book.line for book in found if is_held_out(book)] == [17]
     assert not [book for book in found if "\r" in book.text]
-    streams = prepare(corpus, work, 0)
+    streams = prepare(corpus, work, Mixture(seed=0))
     opened = tokenizer.load(work)
     for stream in (streams.prose, streams.exercises):
-        assert "Book 17" not in opened.decode([int(token) % UNTRAINED for token in stream])
+        assert "Book 17" not in opened.decode([int(token) % SHORT for token in stream])
 
 
 def test_bits_per_byte_of_an_untrained_model_are_those_of_guessing(corpus: Path, work: Path) -> None:
