@@ -15,6 +15,8 @@ LONGEST_PAGE = 1200
 """Characters of a paragraph that is used."""
 ALONE_SHARE = 0.5
 """Share of groups with one exercise; the others are worked examples before another one."""
+WRITTEN_ALONE_SHARE = 0.8
+"""The same on written texts: an answer that stands alone ends there, and is not followed by another example."""
 LARGEST_GROUP = 7
 
 KINDS = {**book_exercises.KINDS, **note_exercises.KINDS}
@@ -47,10 +49,11 @@ def groups(pages: Sequence[Page], count: int, rng: random.Random, written_share:
 def draw(pages: Sequence[Page], rng: random.Random, written_share: float = 0.0) -> list[Exercise]:
     """Exercises of one kind, on pages of one book or on the written texts."""
     # Without written texts nothing is drawn here: the first run's exercises stay as they were.
-    kinds = written_exercises.KINDS if written_share and rng.random() < written_share else KINDS
+    on_written = bool(written_share) and rng.random() < written_share
+    kinds, alone = (written_exercises.KINDS, WRITTEN_ALONE_SHARE) if on_written else (KINDS, ALONE_SHARE)
     (kind,) = rng.choices(list(kinds), weights=list(kinds.values()))
     make = kind(rng)
-    wanted = 1 if rng.random() < ALONE_SHARE else rng.randint(2, LARGEST_GROUP)
+    wanted = 1 if rng.random() < alone else rng.randint(2, LARGEST_GROUP)
     return some(make, pages, wanted, rng)
 
 

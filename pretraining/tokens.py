@@ -26,6 +26,9 @@ UNTRAINED = 1 << 15
 """Set on the id of a token that is read but not learnt: those of an exercise's prompt."""
 EXERCISE_GROUPS = 400
 """Groups of exercises made of each book."""
+GROUPS_APART = 1000
+_LENGTHS, _LENGTHS_APART = (4000,), (200, 400, 800, 4000)
+"""Of the passages of prose, in characters; each draws one."""
 SHORT = 1 << 14
 """Set on the tokens of an answer of a few: a label, a word."""
 _FEW = 8
@@ -46,8 +49,9 @@ class Mixture:
     seed: int
     written_share: float = 0.0
     """Share of the groups of exercises that are on written texts of today."""
-    lengths: tuple[int, ...] = (4000,)
-    """Of the passages of prose, in characters; each passage draws one."""
+    apart: bool = False
+    """Whether exercises stand apart. Passages of prose are mostly shorter then, since not all that begins is an
+    exercise, and there are more groups."""
 
 
 def prepare(corpus: Path, work: Path, mixture: Mixture) -> Streams:
@@ -100,14 +104,15 @@ def _book_ids(book: Book) -> tuple[list[Ids], list[Ids]]:
 def _lengths(book: Book) -> Iterator[int]:
     rng = random.Random(f"lengths {_mixture.seed} {book.line}")
     while True:
-        yield rng.choice(_mixture.lengths)
+        yield rng.choice(_LENGTHS_APART if _mixture.apart else _LENGTHS)
 
 
 def _group_ids(book: Book, rng: random.Random) -> Iterator[Ids]:
     found = pages(book)
     if not found:
         return
-    for group in groups(found, EXERCISE_GROUPS, rng, _mixture.written_share):
+    count = GROUPS_APART if _mixture.apart else EXERCISE_GROUPS
+    for group in groups(found, count, rng, _mixture.written_share):
         ids = [BEGIN | UNTRAINED]
         for piece in group:
             encoded = _tokenizer.encode(piece.text, add_special_tokens=False).ids
@@ -127,7 +132,8 @@ def windows(stream: torch.Tensor, first: int, count: int, length: int, seed: int
     starts = [
         _starts(number // in_epoch, in_epoch, length, seed)[number % in_epoch] for number in range(first, first + count)
     ]
-    places = torch.tensor(starts, device=stream.device)[:, None] + torch.arange(length + 1, device=stream.device)
+    first_of = torch.tensor(starts, dtype=torch.long, device=stream.device)
+    places = first_of[:, None] + torch.arange(length + 1, device=stream.device)
     return stream[places].long()
 
 

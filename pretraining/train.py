@@ -12,7 +12,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -58,7 +58,7 @@ class Recipe:
     """Share of the groups of exercises that are on written texts of today."""
     apart: bool = False
     """Whether a group of exercises looks at itself alone, as the rows of a tuning do, and not at what stands before it
-    in the window. Passages of prose are mostly shorter then: not all that begins is an exercise."""
+    in the window."""
     short_weight: float = 1.0
     """Of a token of an answer that is a few tokens long: in a step of thousands a label is hardly heard."""
     seed: int = 0
@@ -69,8 +69,7 @@ class Recipe:
 
     @property
     def mixture(self) -> Mixture:
-        mixture = Mixture(seed=self.seed, written_share=self.written_share)
-        return replace(mixture, lengths=(400, 800, 4000)) if self.apart else mixture
+        return Mixture(seed=self.seed, written_share=self.written_share, apart=self.apart)
 
     @property
     def trunk(self) -> int:

@@ -58,8 +58,14 @@ def order_books() -> tuple[OrderBook, ...]:
 
 @cache
 def synopses() -> tuple[Synopsis, ...]:
-    pairs = (line.split(" | ") for path in _files("synopses/*.txt") for line in _lines(path))
-    return tuple(Synopsis(title=title, text=text) for title, text in pairs)
+    return tuple(one for path in _files("synopses/*.txt") for one in titled_lines(path))
+
+
+def titled_lines(path: Path) -> Iterator[Synopsis]:
+    """A title and a synopsis a line. Raises ValueError where a line is not so."""
+    for line in _lines(path):
+        title, text = line.split(" | ")
+        yield Synopsis(title=title, text=text)
 
 
 def _files(pattern: str) -> list[Path]:

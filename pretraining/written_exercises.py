@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 from pretraining.exercise import Exercise, Kind, Maker, Page, asked
 from pretraining.note_exercises import answer_of, fields_of
 from pretraining.notes import careless
-from pretraining.written import order_books, places, synopses
+from pretraining.plots import patterns, told
+from pretraining.written import Synopsis, order_books, places, synopses
 
 _LONGEST_LIST = 14
 
@@ -53,23 +55,39 @@ def order_fields(rng: random.Random) -> Maker:
 
 
 def synopsis_of_title(rng: random.Random) -> Maker:
+    return _of_title(_written, rng)
+
+
+def plot_of_title(rng: random.Random) -> Maker:
+    return _of_title(_plotted, rng)
+
+
+def title_of_synopsis(rng: random.Random) -> Maker:
+    draw, ask = rng.choice([_written, _plotted]), rng.choice(["", "Title", "What is it called?"])
+
+    def make(_: Page, rng: random.Random) -> Exercise:
+        one = draw(rng)
+        return _exercise(ask, one.text, one.title)
+
+    return make
+
+
+def _of_title(draw: Callable[[random.Random], Synopsis], rng: random.Random) -> Maker:
     ask = rng.choice(["", "", "", "Synopsis", "What happens in it?"])
 
     def make(_: Page, rng: random.Random) -> Exercise:
-        one = rng.choice(synopses())
+        one = draw(rng)
         return _exercise(ask, one.title, one.text)
 
     return make
 
 
-def title_of_synopsis(rng: random.Random) -> Maker:
-    ask = rng.choice(["", "Title", "What is it called?"])
+def _written(rng: random.Random) -> Synopsis:
+    return rng.choice(synopses())
 
-    def make(_: Page, rng: random.Random) -> Exercise:
-        one = rng.choice(synopses())
-        return _exercise(ask, one.text, one.title)
 
-    return make
+def _plotted(rng: random.Random) -> Synopsis:
+    return told(rng.choice(patterns()), rng)
 
 
 def _exercise(ask: str, text: str, answer: str) -> Exercise:
@@ -83,10 +101,11 @@ def _as_sent(message: str, rng: random.Random) -> str:
 
 
 KINDS: dict[Kind, float] = {
-    message_subject: 8.0,
-    message_place: 0.7,
+    message_subject: 6.0,
+    message_place: 0.6,
     order_fields: 2.0,
-    synopsis_of_title: 4.0,
+    synopsis_of_title: 2.5,
+    plot_of_title: 4.0,
     title_of_synopsis: 0.6,
 }
 """Each with its weight among the groups."""

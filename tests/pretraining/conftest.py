@@ -52,3 +52,4 @@ def small_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (tokenizer, model):
         monkeypatch.setattr(module, "VOCABULARY_SIZE", 400)
     monkeypatch.setattr(tokens, "EXERCISE_GROUPS", 40)
+    monkeypatch.setattr(tokens, "GROUPS_APART", 60)

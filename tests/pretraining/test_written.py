@@ -7,11 +7,12 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from pretraining import exercises, written
+from pretraining import exercises, plots, written
 from pretraining.corpus import Book, read_books
 from pretraining.notes import DAYS
 
@@ -30,7 +31,13 @@ def notes() -> Iterator[str]:
 def texts() -> Iterator[str]:
     yield from messages()
     yield from notes()
-    yield from (f"{one.title}\n{one.text}" for one in written.synopses())
+    yield from (f"{one.title}\n{one.text}" for one in (*written.synopses(), *plotted(10)))
+
+
+def plotted(count: int) -> list[written.Synopsis]:
+    """The same ones each time, of every pattern so many."""
+    rng = random.Random(0)
+    return [plots.told(pattern, rng) for pattern in plots.patterns() for _ in range(count)]
 
 
 def words(text: str) -> list[str]:
@@ -42,6 +49,11 @@ def rows_of_words(text: str) -> set[tuple[str, ...]]:
     return {tuple(found[place : place + IN_A_ROW]) for place in range(len(found) - IN_A_ROW + 1)}
 
 
+@cache
+def all_rows_of_words() -> set[tuple[str, ...]]:
+    return {row for text in texts() for row in rows_of_words(text)}
+
+
 def duplicates(texts: Iterable[str]) -> list[tuple[str, ...]]:
     counted = Counter(tuple(words(text)) for text in texts)
     return [text for text, count in counted.items() if count > 1]
@@ -51,16 +63,41 @@ def test_no_text_stands_there_twice() -> None:
     assert not duplicates(messages())
     assert not duplicates(notes())
     assert not duplicates(one.text for one in written.synopses())
+    assert not duplicates(one.text for one in plots.patterns())
 
 
 @pytest.mark.parametrize("name", ["tickets", "orders", "episodes"])
 def test_no_six_words_in_a_row_of_an_example_occur_in_them(name: str) -> None:
-    ours = {row: text for text in texts() for row in rows_of_words(text)}
+    ours = all_rows_of_words()
     with (EXAMPLES / f"{name}.csv").open(encoding="utf-8", newline="") as file:
         for example in csv.DictReader(file):
             for column in example.values():
-                shared = rows_of_words(column) & set(ours)
-                assert not shared, [ours[row] for row in shared]
+                assert not (shared := rows_of_words(column) & ours), shared
+
+
+def test_a_pattern_tells_many_stories_and_each_is_whole() -> None:
+    stories = plotted(20)
+    for one in stories:
+        assert not set("{}[]|") & set(one.title + one.text), one
+        assert one.title[0].isupper() or one.title[0].isdigit(), one
+        assert one.text.endswith((".", "!", "?", '."', '?"', '!"')), one
+        assert not re.search(r"[.!?] [a-z]", one.text), one
+        assert not re.search(r"\b[Aa] (?!one|use|uni|eu)[aeio]", one.text), one
+        assert 15 <= len(words(one.text)) <= 90, one
+    assert len({one.text for one in stories}) > 0.9 * len(stories)
+
+
+def test_a_pattern_has_no_his_that_would_have_to_be_hers() -> None:
+    for one in plots.patterns():
+        assert not re.search(r"\{his2?\}(?! ?[\w{\[])", one.text), one
+
+
+def test_the_two_people_of_a_story_are_never_both_she_or_both_he() -> None:
+    for seed in range(50):
+        drawn = plots.fillings(random.Random(seed))
+        assert {drawn["he"], drawn["he2"]} == {"he", "she"}
+        assert drawn["thing"] != drawn["thing2"]
+        assert drawn["a animal"].endswith(f" {drawn['animal']}")
 
 
 def test_every_place_has_subjects_with_names_and_messages() -> None:
