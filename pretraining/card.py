@@ -9,7 +9,7 @@ import argparse
 import hashlib
 import json
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
@@ -22,7 +22,6 @@ from fewtune.data.encode import PLAIN_FRAME, Frame
 from fewtune.engine.base_model import load
 from fewtune.engine.continuation import Continuation, Prompt
 from fewtune.engine.sampler import generate
-from pretraining import tune
 from pretraining.corpus import HELD_OUT_LINES
 from pretraining.export import read_base
 from pretraining.model import CONTEXT
@@ -41,8 +40,7 @@ def card(base: Path, records: Path) -> str:
     measured = json.loads((records / "measured.json").read_text())
     mean = statistics.mean(one["bits_per_byte"] for one in measured)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    flops = {"train": flops_per_token(model, shape), "tune": tune.flops_per_token(parameters)}
-    runs = [_run(records, one, flops, mean) for one in run["runs"]]
+    runs = [_run(records, one, flops_per_token(model, shape)) for one in run["runs"]]
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
     template = environment.from_string(Path(__file__).with_name("card.md.j2").read_text())
     return template.render(
@@ -69,23 +67,18 @@ def card(base: Path, records: Path) -> str:
     )
 
 
-def _run(records: Path, told: dict[str, Any], flops: Mapping[str, float], mean: float) -> dict[str, Any]:
-    """What is told of one run and what its log says: tokens, FLOP, rate, and the looks at the held-out books.
-
-    A tuning takes no looks; what was measured in the end, `mean` bits per byte, stands for one.
-    """
+def _run(records: Path, told: dict[str, Any], flops_of_token: float) -> dict[str, Any]:
+    """What is told of one run and what its log says: tokens, FLOP, rate, and the looks at the held-out books."""
     log = [json.loads(line) for line in (records / told["log"]).read_text().splitlines()]
     steps = [line for line in log if "loss" in line]
-    is_tuned = told["by"] == "tune"
-    tokens = steps[-1]["tokens"] if is_tuned else told["tokens_per_step"] * steps[-1]["step"]
-    looks = [{"tokens": tokens, "bits_per_byte": mean}] if is_tuned else [line for line in log if "tokens" in line]
+    tokens = told["tokens_per_step"] * steps[-1]["step"]
     return {
         **told,
         "tokens": tokens,
-        "flops": tokens * flops[told["by"]],
+        "flops": tokens * flops_of_token,
         "rate": statistics.median(line["tokens_per_second"] for line in steps),
         "share": statistics.median(line["share"] for line in steps),
-        "curve": looks,
+        "curve": [line for line in log if "bits_per_byte" in line],
     }
 
 

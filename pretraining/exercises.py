@@ -19,7 +19,7 @@ WRITTEN_ALONE_SHARE = 0.8
 """The same on written texts: an answer that stands alone ends there, and is not followed by another example."""
 LARGEST_GROUP = 7
 
-KINDS = {**book_exercises.KINDS, **note_exercises.KINDS}
+_KINDS = {**book_exercises.KINDS, **note_exercises.KINDS}
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,14 @@ def draw(pages: Sequence[Page], rng: random.Random, written_share: float = 0.0) 
     """Exercises of one kind, on pages of one book or on the written texts."""
     # Without written texts nothing is drawn here: the first run's exercises stay as they were.
     on_written = bool(written_share) and rng.random() < written_share
-    kinds, alone = (written_exercises.KINDS, WRITTEN_ALONE_SHARE) if on_written else (KINDS, ALONE_SHARE)
+    kinds, alone = (written_exercises.KINDS, WRITTEN_ALONE_SHARE) if on_written else (_KINDS, ALONE_SHARE)
     (kind,) = rng.choices(list(kinds), weights=list(kinds.values()))
     make = kind(rng)
     wanted = 1 if rng.random() < alone else rng.randint(2, LARGEST_GROUP)
-    return some(make, pages, wanted, rng)
+    return _some(make, pages, wanted, rng)
 
 
-def some(make: Maker, pages: Sequence[Page], wanted: int, rng: random.Random) -> list[Exercise]:
+def _some(make: Maker, pages: Sequence[Page], wanted: int, rng: random.Random) -> list[Exercise]:
     """As many exercises as are wanted, each on a page; fewer where too many pages give none."""
     made: list[Exercise] = []
     for _ in range(6 * wanted):

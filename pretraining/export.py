@@ -55,14 +55,11 @@ def open_model(work: Path) -> tuple[Llama, Mark]:
     if not (work / checkpoint.NAME).exists():
         raise FileNotFoundError(f"{work} has no checkpoint; train first.")
     recipe = recipe_of(work)
-    model, start = Llama(recipe.shape), Llama(recipe.shape)
+    model = Llama(recipe.shape)
     mark = checkpoint.resume(work, model, optimizers(model))
-    if recipe.start:
-        checkpoint.take_base(Path(recipe.start), start)
     with torch.no_grad():
-        for parameter, before in zip(model.parameters(), start.parameters(), strict=True):
-            kept = before.lerp(parameter, recipe.kept_share) if recipe.start else parameter
-            parameter.copy_(kept.bfloat16().float())
+        for parameter in model.parameters():
+            parameter.copy_(parameter.bfloat16().float())
     return model.eval(), mark
 
 

@@ -67,12 +67,9 @@ def computes_in_bf16(device: torch.device) -> bool:
     return device.type == "cuda" or (device.type == "cpu" and torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
-def trained_in(device: torch.device) -> torch.dtype:
-    return torch.bfloat16 if computes_in_bf16(device) else torch.float32
-
-
-def matrix_rate(device: torch.device, kind: torch.dtype) -> float:
-    """FLOP/s of a large product, 8192 cubed on CUDA, elsewhere (1024 x 896) by (896 x 4864)."""
+def matrix_rate(device: torch.device) -> float:
+    """FLOP/s of a large product, 8192 cubed on CUDA, elsewhere (1024 x 896) by (896 x 4864), in what is trained in."""
+    kind = torch.bfloat16 if computes_in_bf16(device) else torch.float32
     on_gpu = device.type == "cuda"
     rows, inner, columns, times = (8192, 8192, 8192, 20) if on_gpu else (1024, 896, 4864, 50)
     left = torch.randn(rows, inner, device=device, dtype=kind)

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pretraining import checkpoint, log_line
+from pretraining import checkpoint
 from pretraining.checkpoint import Mark
 from pretraining.corpus import Book, is_held_out, read_books
-from pretraining.measure import Measure, bits_per_byte, computes_in_bf16, matrix_rate, measures, trained_in
+from pretraining.measure import Measure, bits_per_byte, computes_in_bf16, matrix_rate, measures
 from pretraining.model import CONTEXT, HEAD_WIDTH, Llama, Shape
 from pretraining.optimizer import optimizers
 from pretraining.refusal import told
@@ -49,9 +49,6 @@ class Recipe:
     shape: Shape = field(default_factory=lambda: Shape(hidden=384, layers=4, key_heads=2, inner=1024))
     start: str | None = None
     """Folder of a base whose weights are gone on from; None begins with random ones."""
-    kept_share: float = 1.0
-    """How far the exported weights lie on the way from those of `start` to the trained ones (Wortsman et al., "Robust
-    fine-tuning of zero-shot models", 2022): less forgets less."""
     peak_share: float = 1.0
     """Of the usual peak rates; less for weights that have come to rest."""
     written_share: float = 0.0
@@ -80,6 +77,14 @@ class Recipe:
 def recipe_of(work: Path) -> Recipe:
     stored = json.loads((work / "recipe.json").read_text())
     return Recipe(**{**stored, "shape": Shape(**stored["shape"])})
+
+
+def claim(work: Path, recipe: Recipe) -> None:
+    """Note whose folder it is. Raises ValueError where it is another recipe's: its streams would be read silently."""
+    path, own = work / "recipe.json", json.dumps(asdict(recipe), indent=2)
+    if path.exists() and path.read_text() != own:
+        raise ValueError(f"{work} holds a training of another recipe; use another folder, or remove it.")
+    path.write_text(own)
 
 
 def rate(step: int, recipe: Recipe) -> float:
@@ -191,7 +196,7 @@ class Log:
         self._work, self._recipe, self._model, self._begun, self._books = work, recipe, model, begun, books
         self._losses: list[Tensor] = []
         self._device = next(model.parameters()).device
-        self._matrix_rate = matrix_rate(self._device, trained_in(self._device))
+        self._matrix_rate = matrix_rate(self._device)
         self._clock = self._started = time.monotonic()
         self._paused = 0.0
 
@@ -205,8 +210,7 @@ class Log:
             now = time.monotonic()
             rate_now = LOG_EVERY * self._recipe.tokens_per_step / (now - self._clock)
             share = rate_now * flops_per_token(self._model, self._recipe.shape) / self._matrix_rate
-            log_line.append(
-                self._work,
+            self._tell(
                 step=step,
                 of=self._recipe.steps,
                 loss=round(mean, 4),
@@ -220,9 +224,15 @@ class Log:
         before = time.monotonic()
         found = [bits_per_byte(self._model, book) for book in self._books]
         tokens = step * self._recipe.tokens_per_step
-        log_line.append(self._work, step=step, tokens=tokens, bits_per_byte=round(math.fsum(found) / len(found), 4))
+        self._tell(step=step, tokens=tokens, bits_per_byte=round(math.fsum(found) / len(found), 4))
         took = time.monotonic() - before
         self._clock, self._paused = self._clock + took, self._paused + took
+
+    def _tell(self, **line: object) -> None:
+        told = json.dumps(line)
+        with (self._work / "log.jsonl").open("a") as log:
+            log.write(told + "\n")
+        print(told, flush=True)
 
 
 def flops_per_token(model: Llama, shape: Shape) -> float:
@@ -243,7 +253,6 @@ def _parser() -> argparse.ArgumentParser:
         "--exercise-share", type=float, default=0.1, help="share of the steps, at the end, with exercises"
     )
     parser.add_argument("--start", help="folder of a base to go on from")
-    parser.add_argument("--kept-share", type=float, default=1.0, help="of the way from --start, in what is exported")
     parser.add_argument("--peak-share", type=float, default=1.0, help="of the usual peak rates")
     parser.add_argument("--written-share", type=float, default=0.0, help="share of exercises on written texts of today")
     parser.add_argument("--apart", action="store_true", help="an exercise does not look at the one before it")
@@ -256,7 +265,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _shares(given: argparse.Namespace) -> tuple[float, ...]:
-    return given.exercise_mix, given.exercise_share, given.written_share, given.kept_share
+    return given.exercise_mix, given.exercise_share, given.written_share
 
 
 def _shape(text: str) -> Shape:
@@ -273,12 +282,12 @@ def _shape(text: str) -> Shape:
 def main() -> None:
     parser = _parser()
     given = parser.parse_args()
-    if given.steps < 1 or given.tokens_per_step < CONTEXT or given.peak_share <= 0:
-        parser.error(f"--steps is at least 1, --tokens-per-step at least {CONTEXT}, --peak-share more than 0")
+    if given.steps < 1 or given.tokens_per_step < CONTEXT or min(given.peak_share, given.short_weight) <= 0:
+        parser.error(
+            f"--steps is at least 1, --tokens-per-step at least {CONTEXT}, --peak-share and --short-weight more than 0"
+        )
     if not all(0 <= share <= 1 for share in _shares(given)):
-        parser.error("--exercise-mix, --exercise-share, --written-share and --kept-share are from 0 to 1")
-    if given.kept_share < 1 and not given.start:
-        parser.error("--kept-share is of the way from --start, which is not given")
+        parser.error("--exercise-mix, --exercise-share and --written-share are from 0 to 1")
     recipe = Recipe(
         steps=given.steps,
         tokens_per_step=given.tokens_per_step,
@@ -286,7 +295,6 @@ def main() -> None:
         exercise_mix=given.exercise_mix,
         shape=given.shape,
         start=given.start,
-        kept_share=given.kept_share,
         peak_share=given.peak_share,
         written_share=given.written_share,
         apart=given.apart,
@@ -298,7 +306,7 @@ def main() -> None:
         given.work.mkdir(parents=True, exist_ok=True)
         if not (given.work / "tokenizer.json").exists():
             shutil.copy(POCKET / "tokenizer.json", given.work)
-        (given.work / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2))
+        claim(given.work, recipe)
         train(
             recipe,
             given.corpus,

@@ -64,10 +64,8 @@ def test_what_the_base_is_worth_stands_in_the_card(card: str, records: Path) -> 
 
 
 def test_each_sample_begins_with_its_prompt_and_goes_on(name: str) -> None:
-    """The small base is tuned to answer messages: where it takes a beginning for one, it soon ends."""
     found = list(samples(FOLDERS[name]))
     assert [prompt for prompt, _ in found] == list(SAMPLE_PROMPTS)
-    further = [len(text) - len(prompt) for prompt, text in found if text.startswith(prompt)]
-    assert len(further) == len(found)
-    assert min(further) > (100 if name == "satchel" else 20)
-    assert max(further) > 100
+    for prompt, text in found:
+        assert text.startswith(prompt)
+        assert len(text) > len(prompt) + 100

@@ -26,7 +26,7 @@ from pretraining.measure import bits_per_byte, computes_in_bf16, measures
 from pretraining.model import CONTEXT, Llama, Shape
 from pretraining.optimizer import orthogonalise
 from pretraining.tokens import BEGIN, END, SHORT, UNTRAINED, Mixture, prepare, windows
-from pretraining.train import Recipe, loss_of, main, rate, reader, seen_apart, train
+from pretraining.train import Recipe, claim, loss_of, main, rate, reader, seen_apart, train
 
 ROOT = Path(__file__).parents[2]
 SHAPE = Shape(hidden=128, layers=2, key_heads=1, inner=96)
@@ -104,20 +104,6 @@ def test_a_second_run_goes_on_from_the_base_of_the_first(corpus: Path, work: Pat
         assert torch.allclose(before.bfloat16().float(), after, atol=1e-6)
 
 
-def test_what_is_kept_lies_between_the_base_and_what_was_trained(corpus: Path, work: Path, tmp_path: Path) -> None:
-    start = tmp_path / "base"
-    export.write_base(Llama(SHAPE), SHAPE, work, start)
-    kept: dict[float, list[torch.Tensor]] = {}
-    for share in (0.0, 0.5, 1.0):
-        recipe = replace(TINY, start=str(start), kept_share=share)
-        train(recipe, corpus, work, compiled=False)
-        (work / "recipe.json").write_text(json.dumps(asdict(recipe)))
-        kept[share] = list(export.open_model(work)[0].parameters())
-    for before, middle, after in zip(*kept.values(), strict=True):
-        assert torch.allclose(middle, (before + after) / 2, atol=1e-2)
-    assert any(not torch.equal(before, after) for before, after in zip(kept[0.0], kept[1.0], strict=True))
-
-
 def test_a_base_to_go_on_from_that_is_absent_or_of_another_shape_is_refused(
     corpus: Path, work: Path, tmp_path: Path
 ) -> None:
@@ -127,6 +113,14 @@ def test_a_base_to_go_on_from_that_is_absent_or_of_another_shape_is_refused(
     export.write_base(Llama(other), other, work, tmp_path / "other")
     with pytest.raises(ValueError, match="another shape"):
         train(replace(TINY, start=str(tmp_path / "other")), corpus, work, compiled=False)
+
+
+def test_a_folder_of_another_recipe_is_refused_and_stays_as_it_is(work: Path) -> None:
+    claim(work, TINY)
+    claim(work, TINY)
+    with pytest.raises(ValueError, match="another recipe"):
+        claim(work, replace(TINY, apart=True))
+    assert json.loads((work / "recipe.json").read_text())["apart"] is False
 
 
 def test_exercises_are_read_at_the_end_only_and_their_prompts_are_not_learnt(corpus: Path, work: Path) -> None:
@@ -261,7 +255,7 @@ def test_a_corpus_that_is_absent_or_cut_short_is_an_error_in_one_line(corpus: Pa
         ("--exercise-mix", "2"),
         ("--written-share", "-1"),
         ("--peak-share", "0"),
-        ("--kept-share", "0.5"),
+        ("--short-weight", "0"),
         ("--steps", "0"),
     ],
     ids=lambda options: " ".join(options),
