@@ -24,12 +24,17 @@ _SMALL = {"a", "an", "and", "at", "by", "for", "from", "in", "of", "on", "or", "
 
 @cache
 def patterns() -> tuple[Synopsis, ...]:
-    """With their slots and choices; raises KeyError where a slot is unknown."""
+    """With their slots and choices. Raises ValueError where a slot is unknown."""
     found = tuple(one for path in sorted(FOLDER.glob("plots/*.txt")) for one in titled_lines(path))
-    known = fillings(random.Random(0))
     for one in found:
-        _filled(f"{one.title} {one.text}", known)
+        check(one)
     return found
+
+
+def check(pattern: Synopsis) -> None:
+    """Raises ValueError where a slot is unknown."""
+    if unknown := set(_SLOT.findall(f"{pattern.title} {pattern.text}")) - fillings(random.Random(0)).keys():
+        raise ValueError(f"The pattern {pattern.title!r} has a slot that nothing fills: {', '.join(sorted(unknown))}.")
 
 
 def told(pattern: Synopsis, rng: random.Random) -> Synopsis:
@@ -52,7 +57,7 @@ def fillings(rng: random.Random) -> dict[str, str]:
     for number, sex in zip(("", "2"), sexes, strict=True):
         slots = (f"{slot}{number}" for slot in ("he", "him", "his", "himself"))
         drawn |= {f"name{number}": rng.choice(_WORDS[sex]), **dict(zip(slots, _PRONOUNS[sex], strict=True))}
-    return {**drawn, "day": rng.choice(_DAYS), "it": "it"}
+    return {**drawn, "day": rng.choice(_DAYS)}
 
 
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")

@@ -24,14 +24,16 @@ Ids = NDArray[np.uint16]
 
 UNTRAINED = 1 << 15
 """Set on the id of a token that is read but not learnt: those of an exercise's prompt."""
+SHORT = 1 << 14
+"""Set on the tokens of a short answer: a label, a word."""
 EXERCISE_GROUPS = 400
 """Groups of exercises made of each book."""
 GROUPS_APART = 1000
-_LENGTHS, _LENGTHS_APART = (4000,), (200, 400, 800, 4000)
-"""Of the passages of prose, in characters; each draws one."""
-SHORT = 1 << 14
-"""Set on the tokens of an answer of a few: a label, a word."""
+"""The same, where they stand apart."""
+_LENGTHS_APART = (200, 400, 800, 4000)
+"""Of the passages of prose there, in characters; each draws one."""
 _FEW = 8
+"""The most tokens of a short answer."""
 
 BEGIN, END = SPECIAL_TOKENS.index(BEGIN_TOKEN), SPECIAL_TOKENS.index(END_TOKEN)
 
@@ -96,7 +98,7 @@ def _open(work: Path, mixture: Mixture) -> None:
 
 def _book_ids(book: Book) -> tuple[list[Ids], list[Ids]]:
     rng = random.Random(f"{_mixture.seed} {book.line}")
-    texts = [with_curly_quotes(text, rng) for text in passages(book, _lengths(book))]
+    texts = [with_curly_quotes(text, rng) for text in passages(book, _lengths(book) if _mixture.apart else None)]
     prose = [np.array([*encoding.ids, END], dtype=np.uint16) for encoding in _tokenizer.encode_batch(texts)]
     return prose, list(_group_ids(book, rng))
 
@@ -104,7 +106,7 @@ def _book_ids(book: Book) -> tuple[list[Ids], list[Ids]]:
 def _lengths(book: Book) -> Iterator[int]:
     rng = random.Random(f"lengths {_mixture.seed} {book.line}")
     while True:
-        yield rng.choice(_LENGTHS_APART if _mixture.apart else _LENGTHS)
+        yield rng.choice(_LENGTHS_APART)
 
 
 def _group_ids(book: Book, rng: random.Random) -> Iterator[Ids]:

@@ -30,10 +30,10 @@ def test_the_main_job_tunes_the_built_in_base_without_opening_a_socket(few_rows:
     assert shut_sockets == []
 
 
-def test_tuning_lowers_the_loss_of_rows_that_were_not_trained_on(few_rows: Path) -> None:
-    run = fewtune.run(few_rows, **{**SMALL, "epochs": 4, "batch_size": 2})
+def test_tuning_lowers_the_loss_of_rows_that_were_not_trained_on(examples_folder: Path) -> None:
+    run = fewtune.run(examples_folder / "episodes.csv", **{**SMALL, "epochs": 1, "batch_size": 4})
     losses = {one.name: one.metrics["loss"].value for one in run.summary.systems if "loss" in one.metrics}
-    assert losses["tuned"] < 0.75 * losses["base"]
+    assert losses["tuned"] < losses["base"] - 0.3
 
 
 def test_the_tuned_model_answers_and_streams_the_same_text(few_rows: Path) -> None:
